@@ -1,0 +1,48 @@
+"""``python -m rt1.checkpoints inspect PATH [--json]``."""
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+
+from rt1.checkpoints.load import Inspection, inspect
+from rt1.checkpoints.reader import CheckpointError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns 0 where the checkpoint loads, 1 where it does not."""
+    parser = argparse.ArgumentParser(prog="python -m rt1.checkpoints", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser("inspect", help="say what a checkpoint is and whether it would load")
+    command.add_argument("path", help="prefix, .index file, folder, SavedModel or checkpoint folder")
+    command.add_argument("--json", action="store_true", help="machine-readable")
+    options = parser.parse_args(arguments)
+    try:
+        found = inspect(options.path)
+    except (CheckpointError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        if options.json:
+            sys.stdout.write(json.dumps({"error": str(error)}) + "\n")
+        return 1
+    if options.json:
+        sys.stdout.write(json.dumps(found.to_json()) + "\n")
+    else:
+        sys.stdout.write(_describe(found))
+    return 0 if found.report.ok else 1
+
+
+def _describe(found: Inspection) -> str:
+    lines = [
+        f"checkpoint     {found.prefix}",
+        f"dialect        {found.dialect}",
+        f"parameters     {found.parameters:,}",
+        f"preset         {found.preset or 'none of the released ones'}",
+        "configuration",
+    ]
+    lines += [f"  {k:22} {v}" for k, v in dataclasses.asdict(found.configuration).items()]
+    return "\n".join([*lines, f"loading it     {found.report.summary()}", ""])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,165 @@
+"""Loading a checkpoint of any dialect into a network, by name and strictly."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core import checkpoint_folder
+from core.load_report import LoadReport, Mapped, compare
+from core.named_variables import named_variables
+from core.spec import ArraySpec, PolicySpec
+from film_efficientnet import variants
+from rt1 import specs
+from rt1.checkpoints import dialects
+from rt1.checkpoints.configuration import Configuration, configuration_of
+from rt1.checkpoints.presets import find_preset
+from rt1.checkpoints.reader import CheckpointError, CheckpointFile, open_checkpoint
+from rt1.checkpoints.variable_names import variable_names
+from rt1.transformer_network import HEADS, TransformerNetwork
+
+
+@dataclasses.dataclass(frozen=True)
+class Inspection:
+    """What a checkpoint is.
+
+    Attributes:
+      dialect: one of ``dialects``.
+      parameters: numbers in the network's variables.
+      configuration: hyper-parameters by its shapes.
+      preset: name of the released configuration it has, None for another.
+      report: what loading it into a network of that configuration would give.
+    """
+
+    prefix: Path
+    dialect: str
+    parameters: int
+    configuration: Configuration
+    preset: str | None
+    report: LoadReport
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "dialect": self.dialect,
+            "parameters": self.parameters,
+            "configuration": dataclasses.asdict(self.configuration),
+            "preset": self.preset,
+            **self.report.to_json(),
+        }
+
+
+def build_network(configuration: Configuration) -> TransformerNetwork:
+    """A network with those hyper-parameters; the actions are RT-1's, the food task's or plain numbers."""
+    tokens = configuration.tokens_per_action
+    actions = {11: specs.OFFICIAL_ACTIONS, 4: specs.FOOD_ACTIONS}.get(
+        tokens or 0, (ArraySpec("action", (tokens,), "float32", 0.0, 1.0),)
+    )
+    observations = specs.observation_spec(embedding_size=configuration.embedding_size)
+    network = TransformerNetwork(
+        observations, specs.action_spec(actions), **configuration.network_arguments()
+    )
+    network.create_variables()
+    return network
+
+
+def inspect(path: str | Path) -> Inspection:
+    """Reads a checkpoint as a whole and says what it is; nothing is kept.
+
+    Raises:
+      CheckpointError: it cannot be read, or is no RT-1.
+    """
+    file = open_checkpoint(path)
+    dialect = dialects.detect(file.shapes)
+    configuration, mapped, unmatched = _identify(file, dialect)
+    network = build_network(configuration)
+    target = {n: tuple(v.shape) for n, v in named_variables(network, dialects.NETWORK).items()}
+    report = compare({m.target: file.shapes[m.source] for m in mapped}, target, unmatched=unmatched)
+    for m in mapped:
+        file.read(m.source)  # A truncated or damaged data file shows only when its values are read.
+    parameters = sum(int(np.prod(file.shapes[m.source], dtype=np.int64)) for m in mapped)
+    return Inspection(
+        file.prefix, dialect, parameters, configuration, find_preset(configuration, file.prefix), report
+    )
+
+
+def load_weights(network: TransformerNetwork, path: str | Path, *, new_ok: Sequence[str] = ()) -> LoadReport:
+    """Sets a network's variables from a checkpoint of any dialect.
+
+    Args:
+      network: with its variables made.
+      path: as for ``reader.find_prefix``.
+      new_ok: regular expressions for whole official names that keep the network's own value where the
+        checkpoint lacks them or has another shape, and that may be left over in the checkpoint.
+
+    Returns:
+      The report; it is ``ok``.
+
+    Raises:
+      CheckpointError: the file cannot be read.
+      ValueError: it does not fit. The network is unchanged in both cases.
+    """
+    file = open_checkpoint(path)
+    variables = named_variables(network, dialects.NETWORK)
+    names = dialects.saved_model_order(variables)
+    mapped, unmatched = dialects.rename(file.shapes, names)
+    report = compare(
+        {m.target: file.shapes[m.source] for m in mapped},
+        {n: tuple(v.shape) for n, v in variables.items()},
+        new_ok=new_ok,
+        unmatched=unmatched,
+    )
+    report.raise_unless_ok(f"Checkpoint {file.prefix}")
+    loaded = set(report.loaded)
+    values = {m.target: file.read(m.source) for m in mapped if m.target in loaded}
+    converted_values: dict[str, np.ndarray] = {}
+    for name, value in values.items():
+        dtype = variables[name].dtype.as_numpy_dtype
+        converted = value.astype(dtype)
+        if np.issubdtype(dtype, np.integer) and not np.array_equal(converted, value):
+            raise ValueError(f"{name} must hold whole numbers. Received: {value.dtype} values")
+        converted_values[name] = converted
+    for name, converted in converted_values.items():
+        variables[name].assign(converted)
+    return report
+
+
+def _identify(file: CheckpointFile, dialect: str) -> tuple[Configuration, list[Mapped], list[str]]:
+    """The hyper-parameters, and the keys under their official names."""
+    tokens = _tokens_by_spec(file.prefix.parent)
+    if dialect != dialects.SAVED_MODEL:
+        mapped, unmatched = dialects.rename(file.shapes, [])
+        shapes = {m.target: file.shapes[m.source] for m in mapped}
+        return configuration_of(shapes, tokens), mapped, unmatched
+    # Numbers for names: their count gives the number of layers of each trunk and head that is possible,
+    # and the shapes say which of those it is.
+    count = sum(name.startswith("model_variables/") for name in file.shapes)
+    for variant in variants.VARIANTS:
+        for head in HEADS:
+            per_layer = len(variable_names(variant, 1, head)) - len(variable_names(variant, 0, head))
+            layers, rest = divmod(count - len(variable_names(variant, 0, head)), per_layer)
+            if rest or layers < 1:
+                continue
+            order = dialects.saved_model_order(variable_names(variant, layers, head))
+            mapped, unmatched = dialects.rename(file.shapes, order)
+            shapes = {m.target: file.shapes[m.source] for m in mapped}
+            try:
+                configuration = configuration_of(shapes, tokens)
+            except (CheckpointError, ValueError):
+                continue  # Shapes that cannot be those of this trunk and head: try the next.
+            if configuration.efficientnet_variant == variant:
+                return configuration, mapped, unmatched
+    raise CheckpointError(
+        f"{file.prefix} has {count} numbered variables, which is no known network: "
+        f"EfficientNet {sorted(variants.VARIANTS)} and any number of transformer layers were tried."
+    )
+
+
+def _tokens_by_spec(folder: Path) -> int | None:
+    """Tokens of an action by the ``spec.json`` beside the checkpoint, None where there is none."""
+    path = folder / checkpoint_folder.SPEC
+    if not path.exists():
+        return None
+    actions = PolicySpec.load(path).actions
+    return sum(1 if a.dtype.startswith("int") else a.size for a in actions)
