@@ -13,6 +13,7 @@
         versions.json              of the libraries and of this project
 """
 
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,6 +24,9 @@ from core import files
 BEST, LAST = "best", "last"
 CONFIG, SPEC, STATISTICS = "config.gin", "spec.json", "dataset_statistics.json"
 TRAIN_STATE, VERSIONS = "train_state.json", "versions.json"
+
+
+_STEP_FOLDER = re.compile(r"step-\d{8,}")
 
 
 def folder_name(step: int) -> str:
@@ -89,5 +93,5 @@ def resolve(path: str | Path, prefer: str = BEST) -> Path:
 def _remove_unnamed(root: Path) -> None:
     named = {str(p["folder"]) for n in (BEST, LAST) if (p := pointer(root, n)) is not None}
     for folder in root.glob("step-*"):
-        if folder.is_dir() and folder.name not in named:
+        if _STEP_FOLDER.fullmatch(folder.name) and folder.is_dir() and folder.name not in named:
             shutil.rmtree(folder)

@@ -40,6 +40,8 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     temporary.mkdir(parents=True)
     try:
         yield temporary
+        if path.exists():  # A rename would replace an empty folder.
+            raise FileExistsError(f"The folder to write was made meanwhile. Received: {path}")
         temporary.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -17,7 +17,7 @@ def require() -> None:
     Raises:
       ImportError: TensorFlow was imported before with Keras 3 chosen.
     """
-    chosen = os.environ.get(_VARIABLE, "").lower() in ("1", "true")
+    chosen = os.environ.get(_VARIABLE) in ("1", "true", "True")  # What TensorFlow takes for yes.
     if "tensorflow" in sys.modules and not chosen:
         raise ImportError(
             "TensorFlow was imported before this project could choose legacy Keras, which TF-Agents "

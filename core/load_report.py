@@ -174,9 +174,8 @@ def compare(
             (allowed if is_allowed(name) else mismatched).append(name)
         else:
             loaded.append(name)
-    for name in [*source, *unmatched]:
-        if name not in target:
-            (allowed if is_allowed(name) else unexpected).append(name)
+    for name in [*(n for n in source if n not in target), *unmatched]:
+        (allowed if is_allowed(name) else unexpected).append(name)
     return LoadReport(
         tuple(loaded), tuple(missing), tuple(unexpected), tuple(mismatched), tuple(allowed), details
     )

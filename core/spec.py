@@ -52,6 +52,13 @@ class ArraySpec:
                 f"{self.name}: minimum and maximum are given together or not at all. "
                 f"Received: minimum={self.minimum}, maximum={self.maximum}"
             )
+        if self.minimum is not None and None not in self.shape:
+            low, high = self.bounds()
+            if not (low <= high).all():
+                raise ValueError(
+                    f"{self.name}: no minimum may lie above its maximum. "
+                    f"Received: minimum={self.minimum}, maximum={self.maximum}"
+                )
 
     @property
     def size(self) -> int:
@@ -68,15 +75,19 @@ class ArraySpec:
         """Minimum and maximum in float32, each of the full shape.
 
         Raises:
-          ValueError: the array is unbounded.
+          ValueError: the array is unbounded or has no fixed size, or its bounds are of another size.
         """
         if self.minimum is None or self.maximum is None:
             raise ValueError(f"{self.name} has no bounds. Received: {self}")
-        shape = tuple(s for s in self.shape if s is not None)
-        low, high = np.asarray(self.minimum, np.float32), np.asarray(self.maximum, np.float32)
-        if low.size == 1:
-            return np.full(shape, low.item(), np.float32), np.full(shape, high.item(), np.float32)
-        return low.reshape(shape), high.reshape(shape)
+        return self._full("minimum"), self._full("maximum")
+
+    def _full(self, field: str) -> np.ndarray:
+        value = np.asarray(getattr(self, field), np.float32)
+        if value.size not in (1, self.size):
+            raise ValueError(
+                f"{self.name}: {field} must be one number or {self.size}. Received: {value.tolist()}"
+            )
+        return np.resize(value, [s or 0 for s in self.shape])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -36,6 +36,7 @@ class SequenceAgent(tf_agent.TFAgent):
         gaussian_std: float | None = None,
         gaussian_truncate: float = 4.0,
         zero_nonfinite_gradients: bool = True,
+        gradient_clip_norm: float | None = None,
         random_shift: bool = True,
         frozen: Sequence[str] = (),
         seed: int = 0,
@@ -54,6 +55,7 @@ class SequenceAgent(tf_agent.TFAgent):
           gaussian_std: cross-entropy against a Gaussian of this width in bins; None for the true bin alone.
           gaussian_truncate: where that Gaussian is cut off, in standard deviations.
           zero_nonfinite_gradients: NaN and infinite elements of gradients become 0, as in RT-1.
+          gradient_clip_norm: largest global norm of the gradients, None for no limit.
           random_shift: RT-1's shift of the frames in training (for heights that have one).
           frozen: parts of the network that are not trained: ``efficientnet``, ``tokenlearner``,
             ``transformer``. A frozen EfficientNet keeps its batch statistics.
@@ -88,13 +90,12 @@ class SequenceAgent(tf_agent.TFAgent):
         self._loss_scale = loss_scale
         self._gaussian = None if gaussian_std is None else (gaussian_std, gaussian_truncate)
         self._zero_nonfinite_gradients = zero_nonfinite_gradients
+        self._gradient_clip_norm = gradient_clip_norm
         self._random_shift = random_shift
         self._frozen = tuple(frozen)
         self._seed = seed
 
-        fixed = {id(v) for part in frozen for v in actor_network.components()[part].trainable_variables}
-        self._trained = tuple(v for v in actor_network.trainable_variables if id(v) not in fixed)
-        if not self._trained:
+        if not self.trained_variables:
             raise ValueError(f"Nothing is left to train. Received: frozen={list(frozen)}")
         # Slots for frozen variables too: the keys of a checkpoint do not depend on what was frozen.
         actor_optimizer.build(actor_network.trainable_variables)
@@ -117,8 +118,13 @@ class SequenceAgent(tf_agent.TFAgent):
 
     @property
     def trained_variables(self) -> tuple[tf.Variable, ...]:
-        """The variables that training changes by gradients."""
-        return self._trained
+        """The variables that training changes by gradients.
+
+        Found anew each time: an attribute that holds them would be a part of the checkpoint.
+        """
+        components = self._actor_network.components()
+        fixed = {id(v) for part in self._frozen for v in components[part].trainable_variables}
+        return tuple(v for v in self._actor_network.trainable_variables if id(v) not in fixed)
 
     def _initialize(self) -> None:
         """Nothing to do: the variables are made with the agent."""
@@ -152,7 +158,8 @@ class SequenceAgent(tf_agent.TFAgent):
           dropout_seed, shift_seed: int32 [2], None for neither.
 
         Returns:
-          A scalar, and ``step_losses`` [b, t], ``scores`` and ``targets`` as the head gives them.
+          A scalar, and ``step_losses`` [b, t], ``unscaled_step_losses`` [b, t] (the plain mean over each
+          step's tokens), ``scores`` and ``targets`` as the head gives them.
         """
         network = self._actor_network
         scores, _ = network.forward(
@@ -172,7 +179,12 @@ class SequenceAgent(tf_agent.TFAgent):
             token_losses = losses.smooth_l1(scores, targets)
         step_losses = losses.step_losses(token_losses, self._loss_scale, network.tokens_per_step)
         total = losses.masked_mean(step_losses, mask, count_masked=self._loss_scale == losses.RT1_SCALE)
-        return total, {"step_losses": step_losses, "scores": scores, "targets": targets}
+        return total, {
+            "step_losses": step_losses,
+            "unscaled_step_losses": tf.reduce_mean(token_losses, axis=-1),
+            "scores": scores,
+            "targets": targets,
+        }
 
     def _loss(
         self,
@@ -206,13 +218,17 @@ class SequenceAgent(tf_agent.TFAgent):
             info = self._loss(experience, weights, training=True)
             replicas = tf.distribute.get_strategy().num_replicas_in_sync
             scaled = info.loss / tf.cast(replicas, info.loss.dtype)
-        gradients = tape.gradient(scaled, self._trained)
-        pairs = [(g, v) for g, v in zip(gradients, self._trained, strict=True) if g is not None]
+        trained = self.trained_variables
+        gradients = tape.gradient(scaled, trained)
+        pairs = [(g, v) for g, v in zip(gradients, trained, strict=True) if g is not None]
         nonfinite = tf.add_n([tf.math.count_nonzero(~tf.math.is_finite(g)) for g, _ in pairs])
         if self._zero_nonfinite_gradients:
             pairs = [(tf.where(tf.math.is_finite(g), g, tf.zeros_like(g)), v) for g, v in pairs]
-        norm = tf.linalg.global_norm([g for g, _ in pairs])
-        self._actor_optimizer.apply_gradients(pairs)
+        values, variables = zip(*pairs, strict=True)
+        norm = tf.linalg.global_norm(values)
+        if self._gradient_clip_norm is not None:
+            values, _ = tf.clip_by_global_norm(values, self._gradient_clip_norm, norm)
+        self._actor_optimizer.apply_gradients(zip(values, variables, strict=True))
         self.train_step_counter.assign_add(1)
         return tf_agent.LossInfo(
             info.loss, {**info.extra, "gradient_norm": norm, "nonfinite_gradients": nonfinite}

@@ -31,7 +31,6 @@ CROSS_ENTROPY, REGRESSION = "cross_entropy", "regression"
 HEADS = (CROSS_ENTROPY, REGRESSION)
 
 
-@gin.configurable
 @dataclasses.dataclass(frozen=True)
 class DropoutRates:
     """Dropout rate of every site, each in [0, 1). The defaults are RT-1's.
@@ -60,6 +59,9 @@ class DropoutRates:
     def none(cls) -> "DropoutRates":
         """All rates zero."""
         return cls(**{f.name: 0.0 for f in dataclasses.fields(cls)})
+
+
+make_dropout_rates = gin.external_configurable(DropoutRates, "DropoutRates")
 
 
 @gin.configurable
@@ -124,6 +126,21 @@ class TransformerNetwork(network.Network):
                 raise ValueError(f"The regression head needs float actions. Received integers: {integers}")
 
         rates = dropout_rates or DropoutRates()
+        self._arguments = {
+            "head": head,
+            "action_order": None if action_order is None else list(action_order),
+            "time_sequence_length": time_sequence_length,
+            "vocab_size": vocab_size,
+            "token_embedding_size": token_embedding_size,
+            "num_layers": num_layers,
+            "layer_size": layer_size,
+            "num_heads": num_heads,
+            "feed_forward_size": feed_forward_size,
+            "use_token_learner": use_token_learner,
+            "num_image_tokens": num_image_tokens,
+            "efficientnet_variant": efficientnet_variant,
+            "encoder_image_size": encoder_image_size,
+        }
         action_tokenizer = RT1ActionTokenizer(output_tensor_spec, vocab_size, action_order)
         tokens_per_action = action_tokenizer.tokens_per_action
         state_spec = {
@@ -175,6 +192,10 @@ class TransformerNetwork(network.Network):
             self._action_token_emb = tf.keras.layers.Dense(token_embedding_size)
         else:
             self._regression_output = tf.keras.layers.Dense(1)
+
+    def arguments(self) -> dict[str, Any]:
+        """Every argument of the constructor beside the specs, as JSON values: it can be made again."""
+        return {**self._arguments, "dropout_rates": dataclasses.asdict(self.dropout_rates)}
 
     @property
     def tokens_per_step(self) -> int:

@@ -1,0 +1,77 @@
+"""Trains a policy: ``python train.py --model rt1 --dataset_file food.npz --checkpoint_dir runs/food``."""
+
+import importlib
+from pathlib import Path
+
+import gin
+from absl import app, flags, logging
+
+from core import legacy_keras as _legacy_keras  # noqa: F401  (before TensorFlow)
+from core.train_options import TrainOptions
+from training.loop import LoopSettings, run
+from training.strategy import make_strategy
+
+# Model -> module with make_trainable(options, strategy), and its default configuration.
+MODELS = {"rt1": ("rt1.experiment", "configs/transformer_mixin.gin")}
+LOSS_TYPES = ("cross_entropy", "l1", "smooth_l1")
+FREEZABLE = ("efficientnet", "tokenlearner", "transformer")
+
+FLAGS = flags.FLAGS
+flags.DEFINE_enum("model", "rt1", sorted(MODELS), "What to train.")
+flags.DEFINE_string("config_file", None, "gin file; the default follows --model.")
+flags.DEFINE_multi_string("gin_bindings", [], "gin bindings, after the file: 'LearningRate.peak = 3e-4'.")
+flags.DEFINE_string("checkpoint_dir", None, "Folder of this run; the default is runs/MODEL.")
+flags.DEFINE_string("pretrained_checkpoint", None, "Weights to begin with, of any dialect.")
+flags.DEFINE_string("resume_checkpoint", None, "Run or checkpoint folder to continue.")
+flags.DEFINE_integer("batch_size", 16, "Examples, or windows, in a step.", lower_bound=1)
+flags.DEFINE_integer("num_epochs", 30, "Epochs in all.", lower_bound=1)
+flags.DEFINE_integer("max_steps", None, "Optimiser steps in all, where that is fewer.", lower_bound=1)
+flags.DEFINE_enum("loss_type", "smooth_l1", LOSS_TYPES, "Loss; it decides the head of the network.")
+for _part in FREEZABLE:
+    flags.DEFINE_bool(f"freeze_{_part}", False, f"Keeps the {_part}'s weights.")
+flags.DEFINE_string("dataset_file", None, "The food data set (NPZ).")
+flags.DEFINE_string("data_dir", None, "Folder of RLDS TFRecords.")
+flags.DEFINE_string("split_file", None, "train_idx and val_idx (NPZ); absent: a seeded 80/20 split.")
+flags.DEFINE_integer("image_size", 236, "To which the food images are brought, in pixels.", lower_bound=8)
+flags.DEFINE_integer("seed", 0, "Of everything that is drawn.", lower_bound=0)
+
+
+def _path(value: str | None) -> Path | None:
+    return None if value is None else Path(value)
+
+
+def main(arguments: list[str]) -> None:
+    """Reads the flags and gin, and trains."""
+    if len(arguments) > 1:
+        raise app.UsageError(f"Everything is a flag. Received: {arguments[1:]}")
+    module, default_config = MODELS[FLAGS.model]
+    experiment = importlib.import_module(module)  # Registers what gin configures.
+    gin.add_config_file_search_path(str(Path(__file__).resolve().parent))
+    gin.parse_config_files_and_bindings([FLAGS.config_file or default_config], FLAGS.gin_bindings)
+    checkpoint_dir = Path(FLAGS.checkpoint_dir or f"runs/{FLAGS.model}")
+    options = TrainOptions(
+        checkpoint_dir=checkpoint_dir,
+        dataset_file=_path(FLAGS.dataset_file),
+        data_dir=_path(FLAGS.data_dir),
+        split_file=_path(FLAGS.split_file) or checkpoint_dir / "split.npz",
+        batch_size=FLAGS.batch_size,
+        image_size=FLAGS.image_size,
+        loss_type=FLAGS.loss_type,
+        pretrained_checkpoint=_path(FLAGS.pretrained_checkpoint),
+        frozen=tuple(part for part in FREEZABLE if FLAGS[f"freeze_{part}"].value),
+        seed=FLAGS.seed,
+    )
+    settings = LoopSettings(
+        checkpoint_dir=checkpoint_dir,
+        num_epochs=FLAGS.num_epochs,
+        max_steps=FLAGS.max_steps,
+        seed=FLAGS.seed,
+    )
+    trainable = experiment.make_trainable(options, make_strategy())
+    result = run(trainable, settings, FLAGS.resume_checkpoint)
+    best = "none" if result.best is None else f"{result.best.metric} {result.best.value:.5g}"
+    logging.info("Best %s at %s; last at %s.", best, result.best_folder, result.last_folder)
+
+
+if __name__ == "__main__":
+    app.run(main)
