@@ -1,0 +1,59 @@
+"""Answers of policies that move a robot: named actions with units and bounds, the terminate flag."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from core.spec import ArraySpec, PolicySpec
+from serving.errors import unknown_instruction
+
+TERMINATE = "terminate_episode"
+INSTRUCTION = "natural_language_instruction"
+
+
+def named_actions(spec: PolicySpec, actions: Mapping[str, np.ndarray]) -> dict[str, dict[str, Any]]:
+    """Action name -> values (nested lists), unit, minimum, maximum (the shape of values) and frame."""
+    return {a.name: _described(a, actions[a.name]) for a in spec.actions}
+
+
+def _described(spec: ArraySpec, values: np.ndarray) -> dict[str, Any]:
+    low = high = None
+    if spec.minimum is not None:
+        low, high = (bound.tolist() for bound in spec.bounds())
+    unit, frame = spec.unit, spec.frame
+    return {
+        "values": np.asarray(values).tolist(),
+        "unit": unit,
+        "minimum": low,
+        "maximum": high,
+        "frame": frame,
+    }
+
+
+def terminate(actions: Mapping[str, np.ndarray]) -> bool | None:
+    """Whether the policy says that the episode is over; None where it has no such action.
+
+    RT-1's ``terminate_episode`` is one-hot of three, its first element meaning terminate.
+    """
+    flag = actions.get(TERMINATE)
+    return None if flag is None or np.shape(flag) != (3,) else bool(np.argmax(flag) == 0)
+
+
+def instruction(spec: PolicySpec, text: str | None) -> str | None:
+    """The text to ask the policy for; None where it takes no instruction.
+
+    Raises:
+      ApiError: 422 on ``text``: it is missing, not known to a policy without free text, or given to a
+        policy that takes none.
+    """
+    text = (text or "").strip()
+    if all(o.name != INSTRUCTION for o in spec.observations):
+        if text:
+            raise unknown_instruction("The policy takes no instruction.", "text")
+        return None
+    if not text:
+        raise unknown_instruction("An instruction is needed. Received: none.", "text")
+    if spec.instructions and not spec.free_text and text not in spec.instructions:
+        raise unknown_instruction(f"The policy knows {', '.join(spec.instructions)}.", "text")
+    return text

@@ -1,0 +1,45 @@
+"""Which module offers a model to the server: names as data, so that serving imports no model."""
+
+import dataclasses
+import importlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from core.policy import Policy
+
+LoadPolicy = Callable[[Path], Policy]
+EvaluationMetrics = Callable[[np.ndarray, np.ndarray], Mapping[str, float]]
+
+# Model name -> module with ``load_policy(folder: Path) -> Policy`` and, where predictions can be
+# compared with labels, ``evaluation_metrics(predicted [n, k], true [n, k]) -> {name: value}``.
+MODELS: dict[str, str] = {"rt1": "rt1.serving_policy"}
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelModule:
+    """What a model offers.
+
+    Attributes:
+      load_policy: checkpoint folder -> policy; ValueError or FileNotFoundError where it does not load.
+      evaluation_metrics: predicted and true [n, k] float32 -> the validation metrics by name; None
+        where the model has none.
+    """
+
+    load_policy: LoadPolicy
+    evaluation_metrics: EvaluationMetrics | None = None
+
+
+def find_model(name: str) -> ModelModule:
+    """Imports the module of a model.
+
+    Raises:
+      ValueError: there is no such model, or its module offers no ``load_policy``.
+    """
+    if name not in MODELS:
+        raise ValueError(f"model must be one of {sorted(MODELS)}. Received: {name!r}")
+    module = importlib.import_module(MODELS[name])
+    if not callable(getattr(module, "load_policy", None)):
+        raise ValueError(f"{MODELS[name]} must offer load_policy(folder). Received: a module without it")
+    return ModelModule(module.load_policy, getattr(module, "evaluation_metrics", None))
