@@ -48,9 +48,17 @@ def publish(
     already (a resumed run that repeats a step, or a step that becomes ``best`` after it was
     ``last``), it is kept and only the pointers move.
 
+    Args:
+      pointers: ``last``, ``best`` or both, in the order in which they move.
+
     Returns:
       The published folder.
+
+    Raises:
+      ValueError: no pointer is named, or another one: nothing would keep the folder.
     """
+    if not pointers or not set(pointers) <= {BEST, LAST}:
+        raise ValueError(f"pointers must be {LAST!r}, {BEST!r} or both. Received: {pointers}")
     root = Path(root)
     target = root / folder_name(step)
     if not target.exists():

@@ -65,8 +65,8 @@ def read_json(path: str | Path) -> Any:
       FileNotFoundError: there is no such file.
       ValueError: the file is not JSON; the message names it.
     """
-    text = Path(path).read_text(encoding="utf-8")
+    content = Path(path).read_bytes()
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
+        return json.loads(content.decode("utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is not valid JSON: {error}") from error

@@ -11,7 +11,8 @@ import tensorflow as tf
 def named_variables(root: tf.Module, prefix: str = "") -> dict[str, tf.Variable]:
     """Names every variable by the shortest path of attributes that leads to it.
 
-    ``tf.train.Checkpoint`` names its values so (without the suffix ``/.ATTRIBUTES/VARIABLE_VALUE``).
+    ``tf.train.Checkpoint`` names its values so (without the suffix ``/.ATTRIBUTES/VARIABLE_VALUE``), with
+    dots and slashes inside a name escaped as it does.
 
     Args:
       root: a Keras layer, a TF-Agents agent, a ``tf.Module``.
@@ -31,5 +32,6 @@ def named_variables(root: tf.Module, prefix: str = "") -> dict[str, tf.Variable]
         for name, child in view.children(node).items():
             if id(child) not in seen:
                 seen.add(id(child))
-                queue.append((f"{path}/{name}" if path else name, child))
+                escaped = name.replace(".", "..").replace("/", ".S")
+                queue.append((f"{path}/{escaped}" if path else escaped, child))
     return found

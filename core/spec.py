@@ -87,7 +87,7 @@ class ArraySpec:
             raise ValueError(
                 f"{self.name}: {field} must be one number or {self.size}. Received: {value.tolist()}"
             )
-        return np.resize(value, [s or 0 for s in self.shape])
+        return np.resize(value, tuple(s for s in self.shape if s is not None))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,6 +135,8 @@ class PolicySpec:
         Raises:
           ValueError: a field is missing or unknown.
         """
+        if not isinstance(value, Mapping):
+            raise ValueError(f"A policy specification is an object of named fields. Received: {value!r}")
         try:
             rest = dict(value)
             observations = tuple(ArraySpec(**a) for a in rest.pop("observations"))

@@ -34,6 +34,8 @@ def load_imagenet_weights(network: FilmEfficientNet, path: str | Path) -> LoadRe
             source = _read(file)
     except OSError as error:
         raise ValueError(f"{path} is not a readable HDF5 file: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
     target = {
         f"{name}/{variable.name.split('/')[-1].split(':')[0]}": variable
@@ -59,6 +61,8 @@ def _read(file: h5py.File) -> dict[str, np.ndarray]:
             continue
         names = [n.decode() if isinstance(n, bytes) else str(n) for n in group.attrs.get("weight_names", [])]
         for name in names:
+            if name not in group:
+                raise ValueError(f"Not a whole Keras weight file: {layer!r} has no {name!r}")
             variable = name.split("/")[-1].split(":")[0]
             values[f"{layer}/{variable}"] = np.asarray(group[name])
     if not values:

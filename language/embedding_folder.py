@@ -57,8 +57,9 @@ class EmbeddingFolder:
         """Looks up n texts: float32 [n, 512], unit norm.
 
         Args:
-          texts: each the name of a combination, in any spelling that ``core.food`` takes, or its
-            sentence (``core.food.sentence``); capitals do not matter.
+          texts: each the name of a combination (``scoop_cherry_tomtato`` too: action, underscore, food, in
+            any spelling that ``core.food`` takes) or its sentence (``core.food.sentence``); capitals do not
+            matter.
 
         Raises:
           ValueError: a text is neither, or its combination is not in the folder; the message says what
@@ -114,12 +115,12 @@ def _read(path: Path) -> np.ndarray:
             raise ValueError(
                 f"{path} is a git-lfs pointer, not the embedding: run `git lfs pull` where it came from."
             )
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise ValueError(f"{path} is not a whole .npy file of numbers: {error}") from error
-    if not isinstance(array, np.ndarray):
-        raise ValueError(f"{path} must be a single array. Received: {type(array).__name__}")
+        file.seek(0)
+        try:
+            # Unlike numpy.load this takes no archive and no pickle, whatever the file holds.
+            array = np.lib.format.read_array(file, allow_pickle=False)
+        except (ValueError, EOFError) as error:
+            raise ValueError(f"{path} is not a whole .npy file of numbers: {error}") from error
     return check_embeddings(array if array.ndim == 2 else array[None], [path.stem], str(path))[0]
 
 

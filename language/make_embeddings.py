@@ -52,7 +52,8 @@ def write_embeddings(encoder: TextEncoder, out: str | Path, *, overwrite: bool =
 
 
 def _check_replaceable(out: Path, identity: str, paths: list[Path], overwrite: bool) -> None:
-    there = sorted(out.glob("*.npy"))
+    # An earlier run that was killed may have left hidden files.
+    there = [path for path in sorted(out.glob("*.npy")) if not path.name.startswith(".")]
     if not there:
         return
     # Files under other spellings (scoop_banana.npy) would stay behind and contradict the new ones.

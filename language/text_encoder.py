@@ -115,8 +115,9 @@ def check_texts(texts: Sequence[str]) -> list[str]:
       ValueError: not a sequence of strings; a text is without a letter or digit, longer than 4096
         characters, no valid Unicode, or named like a combination of an unknown food.
     """
-    if isinstance(texts, (str, bytes)):
-        raise ValueError(f"texts must be a sequence of strings, not one string. Received: {texts!r}")
+    is_list = isinstance(texts, Sequence) and not isinstance(texts, (str, bytes))
+    if not is_list and not (isinstance(texts, np.ndarray) and texts.ndim > 0):
+        raise ValueError(f"texts must be a sequence of strings, not one string. Received: {texts!r:.80}")
     return [_as_sentence(_check_text(text, i)) for i, text in enumerate(texts)]
 
 

@@ -4,6 +4,7 @@ RT-1 was trained on embeddings of https://tfhub.dev/google/universal-sentence-en
 TensorFlow is imported when an encoder is made, not before.
 """
 
+import http.client
 import re
 import socket
 import threading
@@ -89,6 +90,7 @@ def as_handle(source: str) -> str | None:
 
 
 def is_saved_model(folder: Path) -> bool:
+    """Whether the folder holds the graph of a SavedModel; whether that loads is another question."""
     return any((folder / name).is_file() for name in _SAVED_MODEL_FILES)
 
 
@@ -119,7 +121,7 @@ def _fetch(handle: str, timeout: float) -> Path:
     try:
         with _socket_timeout(timeout):
             return Path(hub.resolve(handle))
-    except (OSError, EOFError, ValueError, tf.errors.OpError) as error:
+    except (OSError, EOFError, ValueError, http.client.HTTPException, tf.errors.OpError) as error:
         raise ConnectionError(
             f"The model of this TF-Hub handle is not in TF-Hub's cache and could not be fetched: "
             f"{type(error).__name__}: {error}. Without a network: fetch it elsewhere and give the folder of "
@@ -156,7 +158,8 @@ def _load(folder: Path) -> Callable[[list[str]], np.ndarray]:
 
     def call(texts: list[str]) -> np.ndarray:
         try:
-            return _embeddings(_call(model, tf.constant(texts)), folder).numpy()
+            answer = _embeddings(_call(model, tf.constant(texts)))
+            return tf.convert_to_tensor(answer).numpy()
         except (TypeError, ValueError, tf.errors.OpError) as error:
             raise ValueError(
                 f"A sentence encoder takes strings [n] and answers [n, {EMBEDDING_SIZE}]: {error}. "
@@ -176,7 +179,7 @@ def _call(model: Any, texts: Any) -> Any:
     return signature(**{name: texts})
 
 
-def _embeddings(answer: Any, folder: Path) -> Any:
+def _embeddings(answer: Any) -> Any:
     """Signatures and older models answer a dictionary."""
     if not isinstance(answer, Mapping):
         return answer

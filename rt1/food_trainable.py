@@ -93,10 +93,7 @@ class FoodTrainable(RT1Trainable):
     def evaluate(self, epoch: int) -> Evaluation:
         """The food metrics on the held-out examples, the loss, and the mean predictor's centroid MAE."""
         predicted, true, images, indices, total = [], [], [], [], 0.0
-        batches = food_batches(
-            self._data, self._split.val, self._batch_size, seed=None, image_size=self._image_size
-        )
-        for batch in batches:
+        for batch in self.batches_of(self._split.val):
             boxes, loss = self._evaluate(batch)
             predicted.append(boxes.numpy())
             true.append(batch["label"].numpy())
@@ -116,6 +113,14 @@ class FoodTrainable(RT1Trainable):
             {"predicted": boxes, "error": boxes - labels},
             {"predictions": grid[None]},
         )
+
+    def batches_of(self, indices: np.ndarray) -> tf.data.Dataset:
+        """Batches of these examples in their order, as validation sees them."""
+        return food_batches(self._data, indices, self._batch_size, seed=None, image_size=self._image_size)
+
+    def predict(self, batch: Any) -> np.ndarray:
+        """The network's boxes of a batch, float32 [b, 4], not clipped."""
+        return self._evaluate(batch)[0].numpy()
 
     def _texts(self, indices: np.ndarray) -> list[str] | None:
         names = self._data.instructions
@@ -177,7 +182,7 @@ def make_food_trainable(
         image_dtype="float32",
         loss_type=loss_type,
         encoder_source=encoder_source,
-        spec=food_spec(encoder),
+        spec=food_spec(encoder, loss_type),
     )
     return FoodTrainable(
         data,
@@ -194,7 +199,7 @@ def make_food_trainable(
     )
 
 
-def food_spec(encoder: TextEncoder) -> PolicySpec:
+def food_spec(encoder: TextEncoder, loss_type: str) -> PolicySpec:
     """The specification of a food policy whose instructions this encoder encodes."""
     known = getattr(encoder, "combinations", None)
     return PolicySpec(
@@ -208,4 +213,5 @@ def food_spec(encoder: TextEncoder) -> PolicySpec:
         instructions=tuple(known) if known is not None else food.combinations(),
         encoder=encoder.identity,
         free_text=encoder.free_text,
+        details={"loss_type": loss_type},
     )

@@ -31,7 +31,7 @@ from language import TextEncoder, require_same_encoder
 from rt1 import augmentation as augmentation_lib
 from rt1.action_mapping import ActionSource, action_specs, map_actions
 from rt1.augmentation import Augmentation
-from rt1.image_preparation import resize_image
+from rt1.image_preparation import resize_image, to_uint8
 
 FIRST, MID, LAST = 0, 1, 2
 TRAIN, VALIDATION = splits.TRAIN, splits.VALIDATION
@@ -185,12 +185,12 @@ class RldsTrainingData:
         s = self._settings
         image = self._train.decode_images(s.image_key, columns[s.image_key])
         if s.image_size is not None and image.shape[1:3] != s.image_size:
-            image = _to_uint8(resize_image(image, s.image_size))
+            image = to_uint8(resize_image(image, s.image_size))
         if draw is not None and augment is not None:
             changed, _ = augmentation_lib.augment(
                 tf.image.convert_image_dtype(image, tf.float32), None, draw, augment
             )
-            image = _to_uint8(changed)
+            image = to_uint8(changed)
         if s.embedding_key is not None:
             embedding = columns[s.embedding_key]
         else:
@@ -259,7 +259,9 @@ def open_training_data(
         steps marked ``is_last`` bear no loss; True lets them.
       window: T, frames of a window.
       padding: ``start`` or ``end``, see ``episodes.windows``.
-      statistics: of the mapped actions, from an earlier call or a checkpoint; nothing is read then.
+      statistics: of the mapped actions, from an earlier call or a checkpoint. Nothing is read then, but the
+        ids where ``validation_episodes`` are to be chosen; an instruction that cannot be encoded is found
+        only when its batch comes.
 
     Raises:
       FileNotFoundError, ValueError: see ``open_rlds``; a path or a slice does not fit the data; one part
@@ -496,7 +498,3 @@ def _check_embedding_feature(train: RldsSplit, path: str, size: int) -> None:
         raise ValueError(
             f"{train.name}: {path} must be float32 [{size}]. Received: {feature.np_dtype} {feature.shape}"
         )
-
-
-def _to_uint8(image: tf.Tensor) -> tf.Tensor:
-    return tf.cast(tf.round(image * 255), tf.uint8)

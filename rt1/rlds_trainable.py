@@ -176,7 +176,7 @@ def make_rlds_trainable(
         encoder=encoder.identity,
         free_text=encoder.free_text,
         control_hz=control_hz,
-        details={"window": data.window},
+        details={"window": data.window, "loss_type": loss_type},
     )
     description = PolicyDescription(
         network=network.arguments(),

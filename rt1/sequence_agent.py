@@ -60,11 +60,13 @@ class SequenceAgent(tf_agent.TFAgent):
           frozen: parts of the network that are not trained: ``efficientnet``, ``tokenlearner``,
             ``transformer``. A frozen EfficientNet keeps its batch statistics.
           seed: of dropout and shift, together with the step.
-          train_step_counter: int64; None makes one.
+          train_step_counter: int64; None makes one. With several replicas, one that sums up nothing
+            (``tf.VariableAggregation.ONLY_FIRST_REPLICA``).
           name: of the agent.
 
         Raises:
-          ValueError: an unknown loss, a head that does not fit it, an unknown part to freeze.
+          ValueError: an unknown loss or scale, a head that does not fit the loss, an unknown part to
+            freeze, or nothing that is not frozen.
         """
         if loss_type not in losses.LOSS_TYPES:
             raise ValueError(f"loss_type must be one of {losses.LOSS_TYPES}. Received: {loss_type!r}")
@@ -101,7 +103,13 @@ class SequenceAgent(tf_agent.TFAgent):
         actor_optimizer.build(actor_network.trainable_variables)
 
         if train_step_counter is None:
-            train_step_counter = tf.Variable(0, dtype=tf.int64, trainable=False, name="global_step")
+            train_step_counter = tf.Variable(
+                0,
+                dtype=tf.int64,
+                trainable=False,
+                name="global_step",
+                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+            )
         policy = SequencePolicy(time_step_spec, action_spec, actor_network)
         super().__init__(
             time_step_spec,
@@ -124,6 +132,7 @@ class SequenceAgent(tf_agent.TFAgent):
         """
         components = self._actor_network.components()
         fixed = {id(v) for part in self._frozen for v in components[part].trainable_variables}
+        fixed |= {id(v) for v in self._actor_network.unused_variables}
         return tuple(v for v in self._actor_network.trainable_variables if id(v) not in fixed)
 
     def _initialize(self) -> None:
@@ -203,7 +212,20 @@ class SequenceAgent(tf_agent.TFAgent):
             dropout_seed=self.step_seed(_DROPOUT) if training else None,
             shift_seed=self.step_seed(_SHIFT) if training and self._random_shift else None,
         )
-        return tf_agent.LossInfo(total, extra)
+        return tf_agent.LossInfo(total * self._replica_weight(mask), extra)
+
+    def _replica_weight(self, mask: tf.Tensor) -> tf.Tensor:
+        """By what a replica's loss is multiplied, so that the replicas' mean is the whole batch's loss.
+
+        The denominators of ``compute_loss`` count the steps of one replica; with the scale ``rt1`` twice.
+        """
+        replica = tf.distribute.get_replica_context()
+        if replica is None or replica.num_replicas_in_sync == 1:
+            return tf.ones([])
+        is_rt1 = self._loss_scale == losses.RT1_SCALE
+        steps = tf.cast(tf.size(mask), tf.float32) if is_rt1 else tf.reduce_sum(mask)
+        share = steps / tf.maximum(replica.all_reduce(tf.distribute.ReduceOp.SUM, steps), 1.0)
+        return replica.num_replicas_in_sync * (share**2 if is_rt1 else share)
 
     def _train(
         self, experience: trajectory_lib.Trajectory, weights: tf.Tensor | None = None
@@ -213,22 +235,29 @@ class SequenceAgent(tf_agent.TFAgent):
         Args:
           experience: [b, t, ...]; steps of type LAST do not count, as in RT-1.
           weights: [b, t], 0 where a step is padding; None where all count.
+
+        Returns:
+          The loss before the step (of several replicas, their mean is the batch's), and beside what
+          ``compute_loss`` gives, ``gradient_norm`` before clipping and how many elements of the
+          gradients were not finite (``nonfinite_gradients``).
         """
         with tf.GradientTape() as tape:
             info = self._loss(experience, weights, training=True)
-            replicas = tf.distribute.get_strategy().num_replicas_in_sync
-            scaled = info.loss / tf.cast(replicas, info.loss.dtype)
         trained = self.trained_variables
-        gradients = tape.gradient(scaled, trained)
-        pairs = [(g, v) for g, v in zip(gradients, trained, strict=True) if g is not None]
-        nonfinite = tf.add_n([tf.math.count_nonzero(~tf.math.is_finite(g)) for g, _ in pairs])
+        gradients = tape.gradient(info.loss, trained)
+        replica = tf.distribute.get_replica_context()
+        if replica.num_replicas_in_sync > 1:
+            # Here, not in the optimiser: what is filtered and clipped is the gradient of the whole batch.
+            gradients = replica.all_reduce(tf.distribute.ReduceOp.MEAN, gradients)
+        nonfinite = tf.add_n([tf.math.count_nonzero(~tf.math.is_finite(g)) for g in gradients])
         if self._zero_nonfinite_gradients:
-            pairs = [(tf.where(tf.math.is_finite(g), g, tf.zeros_like(g)), v) for g, v in pairs]
-        values, variables = zip(*pairs, strict=True)
-        norm = tf.linalg.global_norm(values)
+            gradients = [tf.where(tf.math.is_finite(g), g, tf.zeros_like(g)) for g in gradients]
+        norm = tf.linalg.global_norm(gradients)
         if self._gradient_clip_norm is not None:
-            values, _ = tf.clip_by_global_norm(values, self._gradient_clip_norm, norm)
-        self._actor_optimizer.apply_gradients(zip(values, variables, strict=True))
+            gradients, _ = tf.clip_by_global_norm(gradients, self._gradient_clip_norm, norm)
+        self._actor_optimizer.apply_gradients(
+            zip(gradients, trained, strict=True), skip_gradients_aggregation=True
+        )
         self.train_step_counter.assign_add(1)
         return tf_agent.LossInfo(
             info.loss, {**info.extra, "gradient_norm": norm, "nonfinite_gradients": nonfinite}

@@ -58,6 +58,10 @@ class RT1Policy:
     def network(self) -> TransformerNetwork:
         return self._network
 
+    @property
+    def encoder(self) -> TextEncoder:
+        return self._encoder
+
     def initial_state(self, n: int) -> dict[str, np.ndarray]:
         """Zeros, name -> [n, ...]; empty for a window of one frame."""
         return self._zero_state(n) if self._has_window else {}
@@ -84,11 +88,14 @@ class RT1Policy:
           the cross-entropy head, ``token_probability`` float32 [n, tokens] of the chosen ones.
 
         Raises:
-          ValueError: an observation is missing or of another shape, or an instruction cannot be encoded.
+          ValueError: an observation is missing or of another shape, an instruction cannot be encoded, the
+            state is not of n clients, or ``num_samples`` is negative.
         """
+        if num_samples < 0:
+            raise ValueError(f"num_samples must not be negative. Received: {num_samples}")
         image, embedding = self._prepare(observations)
         n = len(embedding)
-        tensors = {k: tf.constant(v) for k, v in (state or self._zero_state(n)).items()}
+        tensors = {k: tf.constant(v) for k, v in self._check_state(state, n).items()}
         actions, info, next_state = self._step(image, embedding, tensors, None)
         samples = None
         if num_samples:
@@ -110,14 +117,30 @@ class RT1Policy:
             for name, spec in self._network.state_spec.items()
         }
 
+    def _check_state(self, state: State, n: int) -> State:
+        """The state, zeros for an empty one; TensorFlow would spread one client's state over all."""
+        zeros = self._zero_state(n)
+        if not state:
+            return zeros
+        if {k: np.shape(v) for k, v in state.items()} != {k: v.shape for k, v in zeros.items()}:
+            raise ValueError(
+                f"state must be of {n} clients: {({k: v.shape for k, v in zeros.items()})}. "
+                f"Received: {({k: np.shape(v) for k, v in state.items()})}"
+            )
+        return state
+
     def _prepare(self, observations: Observations) -> tuple[tf.Tensor, tf.Tensor]:
         """Frames and embeddings as the network takes them."""
         for name in (IMAGE, INSTRUCTION):
             if name not in observations:
                 raise ValueError(f"Observation {name!r} is missing. Received: {sorted(observations)}")
         image = np.asarray(observations[IMAGE])
-        texts = [str(t) for t in np.asarray(observations[INSTRUCTION]).ravel()]
-        if image.ndim != 4 or image.shape[-1] != 3 or image.dtype != np.uint8 or len(image) != len(texts):
+        instructions = np.asarray(observations[INSTRUCTION]).ravel().tolist()
+        texts = [t for t in instructions if isinstance(t, str)]  # Bytes would be encoded as "b'…'".
+        if len(texts) != len(instructions):
+            raise ValueError(f"{INSTRUCTION} must be text [n]. Received: {instructions}")
+        is_image = image.ndim == 4 and image.shape[-1] == 3 and image.dtype == np.uint8 and image.size
+        if not is_image or len(image) != len(texts):
             raise ValueError(
                 f"{IMAGE} must be uint8 [n, h, w, 3] with one instruction each. "
                 f"Received: {image.dtype} {image.shape} and {len(texts)} instructions"

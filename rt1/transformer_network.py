@@ -213,6 +213,11 @@ class TransformerNetwork(network.Network):
             parts["tokenlearner"] = self._image_tokenizer.token_learner
         return parts
 
+    @property
+    def unused_variables(self) -> list[tf.Variable]:
+        """Variables without a gradient: the embedding of action tokens, which enter as zeros."""
+        return self._action_token_emb.trainable_variables if self.head == CROSS_ENTROPY else []
+
     def create_variables(self, input_tensor_spec: Any = None, **kwargs: Any) -> Any:
         """Makes the variables by one call on zeros (sampling uint8 specs is wrong under NumPy 2)."""
         if not self.built:
@@ -247,14 +252,23 @@ class TransformerNetwork(network.Network):
 
         Returns:
           [b, t, num_image_tokens, token_embedding_size] and named intermediates.
+
+        Raises:
+          ValueError: the encoder, without TokenLearner, has another number of positions.
         """
         image = preprocessors.to_float(observation[IMAGE])
         if shift_seed is not None:
             padding = preprocessors.shift_padding(image.shape[-3])
             image = preprocessors.random_shift(image, padding, shift_seed)
-        return self._image_tokenizer(
+        tokens, aux = self._image_tokenizer(
             image, observation[EMBEDDING], training=training, dropout_seed=dropout_seed
         )
+        if tokens.shape[2] != self.num_image_tokens:
+            raise ValueError(
+                f"Without TokenLearner num_image_tokens must be the encoder's {tokens.shape[2]} positions. "
+                f"Received: {self.num_image_tokens}"
+            )
+        return tokens, aux
 
     def score(
         self, image_tokens: tf.Tensor, *, dropout_seed: Seed = None
@@ -358,11 +372,18 @@ class TransformerNetwork(network.Network):
     ) -> tuple[dict[str, tf.Tensor], Any]:
         """TF-Agents' interface: one step (outer axes [b]) or whole windows (outer axes [b, t]).
 
+        Args:
+          observation: as in ``step`` or ``forward``.
+          step_type: not used.
+          network_state: of a single step, as in ``step``; an empty one begins an episode.
+          training: batch statistics in the batch normalisation, of windows only. There is no dropout here:
+            ``SequenceAgent`` hands seeds to ``forward``.
+
         Returns:
           Actions by name with the same outer axes, and the next state (of windows: the state as it came).
 
         Raises:
-          ValueError: other outer axes, or a single step without a state.
+          ValueError: other outer axes.
         """
         del step_type
         outer_rank = nest_utils.get_outer_rank(

@@ -34,9 +34,10 @@ class RT1ActionTokenizer:
           action_order: the order of the tokens; None takes the spec's own.
 
         Raises:
-          ValueError: the order does not name every action once; an action is not of rank 1, is unbounded,
-            or its bounds are equal or too close together for float32; an integer action has more
-            elements than the vocabulary.
+          ValueError: the order does not name every action once; the vocabulary is smaller than 2; an
+            action is not of rank 1, is neither float32 nor integer, is unbounded, or its bounds are equal,
+            too close together or too far apart for float32; an integer action has more elements than
+            the vocabulary.
         """
         order = tuple(action_order) if action_order is not None else tuple(action_spec)
         if sorted(order) != sorted(action_spec):
@@ -70,12 +71,21 @@ class RT1ActionTokenizer:
             return [name]
         if not isinstance(spec, tensor_spec.BoundedTensorSpec):
             raise ValueError(f"Action {name!r} needs bounds. Received: {spec}")
+        if spec.dtype != tf.float32:
+            raise ValueError(f"Action {name!r} must be float32 or integer. Received: {spec.dtype.name}")
         low = np.broadcast_to(np.asarray(spec.minimum, np.float64), (size,))
         high = np.broadcast_to(np.asarray(spec.maximum, np.float64), (size,))
         span = high - low
-        if not (np.all(np.isfinite(low)) and np.all(np.isfinite(high)) and np.all(span > 0)):
+        # A span that overflows in float32, or whose bins TensorFlow would take for zero, is no span.
+        narrowest, widest = np.finfo(np.float32).tiny * self.vocab_size, np.finfo(np.float32).max
+        if not np.all((np.abs(low) <= widest) & (np.abs(high) <= widest)):
             raise ValueError(
-                f"Action {name!r} needs finite bounds with minimum < maximum. "
+                f"Action {name!r} needs bounds that are finite in float32. "
+                f"Received: minimum={low.tolist()}, maximum={high.tolist()}"
+            )
+        if not np.all((span >= narrowest) & (span <= widest)):
+            raise ValueError(
+                f"Action {name!r} needs bounds with minimum < maximum, whose distance float32 can hold. "
                 f"Received: minimum={low.tolist()}, maximum={high.tolist()}"
             )
         # Float32 arithmetic on values as large as the bounds, in units of tokens.
@@ -141,7 +151,7 @@ class RT1ActionTokenizer:
             spec = self.action_spec[name]
             if spec.dtype.is_integer:
                 token, size = tokens[..., start], int(spec.shape[0])
-                token = tf.where(token < size, token, tf.zeros_like(token))
+                token = tf.where((token >= 0) & (token < size), token, tf.zeros_like(token))
                 actions[name] = tf.one_hot(token, size, dtype=spec.dtype)
                 start += 1
             else:
@@ -153,7 +163,7 @@ class RT1ActionTokenizer:
         return actions
 
     def to_fractions(self, actions: Actions) -> tf.Tensor:
-        """Float actions to fractions of the way between their bounds, not clipped.
+        """Actions to fractions of the way between their bounds, not clipped; all must be float.
 
         Args:
           actions: name -> [..., k].

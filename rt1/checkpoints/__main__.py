@@ -7,7 +7,6 @@ import sys
 from collections.abc import Sequence
 
 from rt1.checkpoints.load import Inspection, inspect
-from rt1.checkpoints.reader import CheckpointError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         found = inspect(options.path)
-    except (CheckpointError, OSError) as error:
+    except (ValueError, OSError) as error:  # CheckpointError, and what the files beside it raise.
         sys.stderr.write(f"{error}\n")
         if options.json:
             sys.stdout.write(json.dumps({"error": str(error)}) + "\n")

@@ -44,7 +44,7 @@ def rename(names: Iterable[str], order: Sequence[str]) -> tuple[list[Mapped], li
 
     Args:
       names: its keys.
-      order: the official names of ``model_variables/1``, ``/2``…; used for that dialect only.
+      order: the official names in the order of ``saved_model_order``; used for that dialect only.
 
     Returns:
       As ``core.load_report.map_names``.
@@ -52,18 +52,21 @@ def rename(names: Iterable[str], order: Sequence[str]) -> tuple[list[Mapped], li
     names = list(names)
     rules: list[Rule] = [_NETWORK, *_DROPPED]
     if detect(names) == SAVED_MODEL:
+        # The released policies have the train step as number 0, which is stored as train_step instead; in
+        # an export whose policy has the network alone, number 0 is the network's first variable.
+        first = 0 if "model_variables/0" in names else 1
 
         def by_number(match: re.Match[str]) -> str:
-            number = int(match.group(1))
+            i = int(match.group(1)) - first
             # Beyond the end: kept under its own name, so that the report lists it as unexpected.
-            return order[number - 1] if 1 <= number <= len(order) else match.group(0)
+            return order[i] if i < len(order) else match.group(0)
 
         rules.insert(0, Rule(r"model_variables/(\d+)", by_number))
     return map_names(names, rules)
 
 
 def saved_model_order(names: Iterable[str]) -> list[str]:
-    """The official names in the order of a SavedModel's ``model_variables/1``, ``/2``….
+    """The official names in the order in which a SavedModel numbers its ``model_variables``.
 
     TF-Agents numbers them as ``policy.variables()`` gives them: attributes in alphabetical order, lists in
     their own; in a Keras layer first its own weights in the order of their creation.

@@ -1,14 +1,16 @@
 """Loading a checkpoint of any dialect into a network, by name and strictly."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from google.protobuf import text_format
+from tf_agents.specs import tensor_spec
 
 from core import checkpoint_folder
-from core.load_report import LoadReport, Mapped, compare
+from core.load_report import LoadReport, Mapped, Shape, compare
 from core.named_variables import named_variables
 from core.spec import ArraySpec, PolicySpec
 from film_efficientnet import variants
@@ -19,6 +21,8 @@ from rt1.checkpoints.presets import find_preset
 from rt1.checkpoints.reader import CheckpointError, CheckpointFile, open_checkpoint
 from rt1.checkpoints.variable_names import variable_names
 from rt1.transformer_network import HEADS, TransformerNetwork
+
+_EXPORTED_SPEC = "policy_specs.pbtxt"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,15 +55,18 @@ class Inspection:
 
 
 def build_network(configuration: Configuration) -> TransformerNetwork:
-    """A network with those hyper-parameters; the actions are RT-1's, the food task's or plain numbers."""
+    """A network with those hyper-parameters; the actions are RT-1's, the food task's or plain numbers.
+
+    Raises:
+      CheckpointError: the shapes do not settle the window's length.
+    """
+    arguments = configuration.network_arguments()
     tokens = configuration.tokens_per_action
     actions = {11: specs.OFFICIAL_ACTIONS, 4: specs.FOOD_ACTIONS}.get(
         tokens or 0, (ArraySpec("action", (tokens,), "float32", 0.0, 1.0),)
     )
     observations = specs.observation_spec(embedding_size=configuration.embedding_size)
-    network = TransformerNetwork(
-        observations, specs.action_spec(actions), **configuration.network_arguments()
-    )
+    network = TransformerNetwork(observations, specs.action_spec(actions), **arguments)
     network.create_variables()
     return network
 
@@ -102,14 +109,13 @@ def load_weights(network: TransformerNetwork, path: str | Path, *, new_ok: Seque
     """
     file = open_checkpoint(path)
     variables = named_variables(network, dialects.NETWORK)
-    names = dialects.saved_model_order(variables)
-    mapped, unmatched = dialects.rename(file.shapes, names)
-    report = compare(
-        {m.target: file.shapes[m.source] for m in mapped},
-        {n: tuple(v.shape) for n, v in variables.items()},
-        new_ok=new_ok,
-        unmatched=unmatched,
-    )
+    target = {n: tuple(v.shape) for n, v in variables.items()}
+    mapped, unmatched = dialects.rename(file.shapes, dialects.saved_model_order(variables))
+    if dialects.detect(file.shapes) == dialects.SAVED_MODEL and not _agree(file, mapped, target):
+        # Of another network, e.g. one with another head: its numbers count that network's variables.
+        _, mapped, unmatched = _identify(file, dialects.SAVED_MODEL)
+    source = {m.target: file.shapes[m.source] for m in mapped}
+    report = compare(source, target, new_ok=new_ok, unmatched=unmatched)
     report.raise_unless_ok(f"Checkpoint {file.prefix}")
     loaded = set(report.loaded)
     values = {m.target: file.read(m.source) for m in mapped if m.target in loaded}
@@ -123,6 +129,11 @@ def load_weights(network: TransformerNetwork, path: str | Path, *, new_ok: Seque
     for name, converted in converted_values.items():
         variables[name].assign(converted)
     return report
+
+
+def _agree(file: CheckpointFile, mapped: Sequence[Mapped], target: Mapping[str, Shape]) -> bool:
+    """Whether the file has every variable of the network in its shape, and no other."""
+    return {m.target: file.shapes[m.source] for m in mapped} == target
 
 
 def _identify(file: CheckpointFile, dialect: str) -> tuple[Configuration, list[Mapped], list[str]]:
@@ -157,9 +168,19 @@ def _identify(file: CheckpointFile, dialect: str) -> tuple[Configuration, list[M
 
 
 def _tokens_by_spec(folder: Path) -> int | None:
-    """Tokens of an action by the ``spec.json`` beside the checkpoint, None where there is none."""
-    path = folder / checkpoint_folder.SPEC
-    if not path.exists():
-        return None
-    actions = PolicySpec.load(path).actions
-    return sum(1 if a.dtype.startswith("int") else a.size for a in actions)
+    """Tokens of an action by the specification beside the checkpoint, None where there is none.
+
+    That is ``spec.json`` in our folders, and ``policy_specs.pbtxt`` above ``variables`` in a SavedModel of
+    TF-Agents.
+    """
+    path, exported = folder / checkpoint_folder.SPEC, folder.parent / _EXPORTED_SPEC
+    if path.exists():
+        actions = PolicySpec.load(path).actions
+        return sum(1 if a.dtype.startswith("int") else a.size for a in actions)
+    if folder.name == "variables" and exported.exists():
+        try:
+            exported_actions = tensor_spec.from_pbtxt_file(str(exported))["collect_data_spec"].action
+        except (text_format.ParseError, KeyError, AttributeError) as error:
+            raise CheckpointError(f"{exported} is not a specification of TF-Agents: {error}") from error
+        return sum(1 if a.dtype.is_integer else a.shape.num_elements() for a in exported_actions.values())
+    return None

@@ -1,4 +1,7 @@
-"""The released checkpoints' configurations by name; the gin files of ``configs/`` hold the same."""
+"""The released checkpoints' and the food fine-tuning's configurations by name.
+
+The gin files of ``configs/`` hold the same for the released ones.
+"""
 
 import dataclasses
 from pathlib import Path
@@ -11,7 +14,7 @@ class Preset:
     """What tells a released checkpoint: its hyper-parameters, and the step in its file name.
 
     Attributes:
-      name: also that of the gin file ``configs/NAME.gin``.
+      name: of a released one, also that of the gin file ``configs/NAME.gin``.
       step: of the released file (``ckpt-424760``), None for a family of checkpoints.
     """
 
@@ -33,6 +36,8 @@ class Preset:
             and configuration.efficientnet_variant == "b3"
             and configuration.num_heads == 8
             and configuration.vocab_size == 256
+            and configuration.num_image_tokens == 8
+            and configuration.token_embedding_size == configuration.embedding_size == 512
         )
 
 

@@ -1,7 +1,7 @@
 """Opening TensorFlow checkpoint files, with a clear message for everything that goes wrong in practice."""
 
-import contextlib
 import dataclasses
+import glob
 import re
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,7 @@ def find_prefix(path: str | Path) -> Path:
         return path.with_name(_SHARD.sub("", path.name))
     if path.with_name(path.name + ".index").exists():
         return path
-    shards = sorted(path.parent.glob(f"{path.name}.data-*-of-*")) if path.parent.is_dir() else []
+    shards = _shards(path)
     if shards:
         raise CheckpointError(
             f"{path}.index is missing beside {shards[0].name}: a checkpoint needs the index and all shards."
@@ -80,8 +80,12 @@ def find_prefix(path: str | Path) -> Path:
 
 
 def _prefix_in_folder(folder: Path) -> Path:
-    with contextlib.suppress(FileNotFoundError):  # Not one of our folders: a foreign one.
-        folder = checkpoint_folder.resolve(folder)
+    pointers = [f"{name}.json" for name in (checkpoint_folder.BEST, checkpoint_folder.LAST)]
+    if any((folder / name).exists() for name in pointers):  # One of our runs.
+        try:
+            folder = checkpoint_folder.resolve(folder)
+        except FileNotFoundError as error:
+            raise CheckpointError(str(error)) from error
     if (folder / "variables").is_dir():
         return find_prefix(folder / "variables" / "variables")
     state = folder / "checkpoint"
@@ -109,7 +113,7 @@ def open_checkpoint(path: str | Path) -> CheckpointFile:
     """
     prefix = find_prefix(path)
     index = prefix.with_name(prefix.name + ".index")
-    shards = sorted(prefix.parent.glob(f"{prefix.name}.data-*-of-*"))
+    shards = _shards(prefix)
     for file in [index, *shards]:
         _refuse_pointer(file)
     if not shards:
@@ -143,6 +147,10 @@ def open_checkpoint(path: str | Path) -> CheckpointFile:
     if not shapes:
         raise CheckpointError(f"{prefix} holds no variables.")
     return CheckpointFile(prefix, shapes, reader, keys)
+
+
+def _shards(prefix: Path) -> list[Path]:
+    return sorted(prefix.parent.glob(f"{glob.escape(prefix.name)}.data-*-of-*"))
 
 
 def _refuse_pointer(file: Path) -> None:

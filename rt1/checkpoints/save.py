@@ -2,29 +2,39 @@
 
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
-from tf_agents.agents import tf_agent
+
+from core.named_variables import named_variables
+from rt1.checkpoints.dialects import NETWORK
+from rt1.sequence_agent import SequenceAgent
 
 
-def tensorflow_checkpoint(agent: tf_agent.TFAgent) -> tf.train.Checkpoint:
+def tensorflow_checkpoint(agent: SequenceAgent) -> tf.train.Checkpoint:
     """The object graph of RT-1's checkpoints: ``agent/…``, ``global_step`` and ``save_counter``."""
     checkpoint = tf.train.Checkpoint(agent=agent, global_step=agent.train_step_counter)
     _ = checkpoint.save_counter  # Made by the first access; RT-1's checkpoints have it.
     return checkpoint
 
 
-def save_checkpoint(agent: tf_agent.TFAgent, folder: str | Path) -> Path:
+def save_checkpoint(agent: SequenceAgent, folder: str | Path) -> Path:
     """Writes ``ckpt-STEP`` and the ``checkpoint`` file that names it.
 
     Network, optimiser slots and counters have exactly the keys of the released checkpoints.
 
     Args:
-      agent: a ``SequenceAgent``.
+      agent: whose variables they are.
       folder: existing; whoever calls publishes it as a whole (``core.checkpoint_folder``).
 
     Returns:
       The prefix.
+
+    Raises:
+      ValueError: a weight is NaN or infinite: a finite loss does not show that the update after it was.
     """
+    for name, variable in named_variables(agent.actor_network, NETWORK).items():
+        if variable.dtype.is_floating and not np.isfinite(variable.numpy()).all():
+            raise ValueError(f"A checkpoint needs finite weights. Received: NaN or infinity in {name}")
     folder = Path(folder)
     name = f"ckpt-{int(agent.train_step_counter)}"
     tensorflow_checkpoint(agent).write(str(folder / name))
@@ -33,7 +43,7 @@ def save_checkpoint(agent: tf_agent.TFAgent, folder: str | Path) -> Path:
     return folder / name
 
 
-def restore_checkpoint(agent: tf_agent.TFAgent, prefix: str | Path) -> None:
+def restore_checkpoint(agent: SequenceAgent, prefix: str | Path) -> None:
     """Reads what ``save_checkpoint`` wrote: network, optimiser and counters, all of it.
 
     Raises:
