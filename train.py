@@ -8,6 +8,7 @@ from absl import app, flags, logging
 
 from core import legacy_keras as _legacy_keras  # noqa: F401  (before TensorFlow)
 from core.train_options import TrainOptions
+from training.console import quiet_libraries
 from training.loop import LoopSettings, run
 from training.strategy import make_strategy
 
@@ -44,6 +45,7 @@ def main(arguments: list[str]) -> None:
     """Reads the flags and gin, and trains."""
     if len(arguments) > 1:
         raise app.UsageError(f"Everything is a flag. Received: {arguments[1:]}")
+    quiet_libraries()
     module, default_config = MODELS[FLAGS.model]
     experiment = importlib.import_module(module)  # Registers what gin configures.
     gin.add_config_file_search_path(str(Path(__file__).resolve().parent))

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from language.stored_identity import ENCODER_FILE, content_hash, read_encoder_file
+from language.stored_identity import content_hash, read_encoder_file
 from language.text_encoder import EMBEDDING_SIZE, check_embeddings, check_texts
 
 _TFHUB = "https://tfhub.dev/"
@@ -106,7 +106,7 @@ def _folder_identity(folder: Path) -> str:
     stated = read_encoder_file(folder)
     if stated is not None:
         return str(stated["identity"])
-    content = (p for p in folder.rglob("*") if p.is_file() and p.name != ENCODER_FILE)
+    content = (p for p in folder.rglob("*") if p.is_file())
     return f"saved-model:{content_hash(folder, content)}"
 
 

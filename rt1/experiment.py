@@ -7,6 +7,7 @@ import tensorflow as tf
 from absl import logging
 
 from core.train_options import TrainOptions
+from film_efficientnet.imagenet_weights import load_imagenet_weights
 from language import make_text_encoder
 from rt1.checkpoints.load import load_weights
 from rt1.food_trainable import make_food_trainable
@@ -21,6 +22,7 @@ def make_trainable(
     *,
     encoder_source: str = "embedded",
     new_ok: Sequence[str] = (),
+    imagenet_weights: str | None = None,
 ) -> RT1Trainable:
     """Builds data, network and agent, and loads the pretrained weights.
 
@@ -30,6 +32,8 @@ def make_trainable(
       encoder_source: of the sentence encoder, for ``language.make_text_encoder``.
       new_ok: regular expressions for the official names of variables that a pretrained checkpoint need not
         have, or may have in another shape: a fresh head.
+      imagenet_weights: Keras ``.h5`` file of the trunk's EfficientNet without its classifier; a pretrained
+        checkpoint comes after it.
 
     Raises:
       ValueError: not exactly one of dataset_file and data_dir; what the parts raise.
@@ -65,6 +69,10 @@ def make_trainable(
             seed=options.seed,
             strategy=strategy,
         )
+    if imagenet_weights is not None:
+        trunk = trainable.network.image_tokenizer.encoder.net
+        report = load_imagenet_weights(trunk, imagenet_weights)
+        logging.info("ImageNet weights %s: %s", imagenet_weights, report.summary())
     if options.pretrained_checkpoint is not None:
         report = load_weights(trainable.network, options.pretrained_checkpoint, new_ok=new_ok)
         logging.info("Pretrained %s: %s", options.pretrained_checkpoint, report.summary())

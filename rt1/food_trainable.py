@@ -92,13 +92,17 @@ class FoodTrainable(RT1Trainable):
 
     def evaluate(self, epoch: int) -> Evaluation:
         """The food metrics on the held-out examples, the loss, and the mean predictor's centroid MAE."""
-        predicted, true, images, indices, total = [], [], [], [], 0.0
+        predicted: list[np.ndarray] = []
+        true: list[np.ndarray] = []
+        images: list[np.ndarray] = []
+        indices: list[np.ndarray] = []
+        total = 0.0
         for batch in self.batches_of(self._split.val):
             boxes, loss = self._evaluate(batch)
             predicted.append(boxes.numpy())
             true.append(batch["label"].numpy())
             total += float(loss) * len(boxes)
-            if sum(map(len, images)) < _GRID_IMAGES:
+            if sum(len(shown) for shown in images) < _GRID_IMAGES:
                 images.append(batch[IMAGE][:, 0].numpy())
                 indices.append(batch["index"].numpy())
         boxes, labels = np.concatenate(predicted), np.concatenate(true)

@@ -81,7 +81,11 @@ class RldsTrainable(RT1Trainable):
         return "windows " + ", ".join(f"{e.decode()}@{s}" for e, s in pairs)
 
     def evaluate(self, epoch: int) -> Evaluation:
-        """The loss per counted step on the held-out episodes and, for tokens, accuracies.
+        """``evaluate_part`` on the held-out episodes."""
+        return self.evaluate_part(VALIDATION)
+
+    def evaluate_part(self, part: str) -> Evaluation:
+        """The loss per counted step of a part's episodes (``train`` or ``val``), and accuracies of tokens.
 
         ``loss`` is the mean over steps that count, whatever the training loss is scaled by, so that it can
         be compared between data sets. ``token_accuracy/NAME`` is by action dimension,
@@ -91,7 +95,7 @@ class RldsTrainable(RT1Trainable):
         right: list[np.ndarray] = []
         masks: list[np.ndarray] = []
         tokens: list[np.ndarray] = []
-        for batch in self._data.batches(VALIDATION, self._batch_size, seed=None):
+        for batch in self._data.batches(part, self._batch_size, seed=None):
             step_losses, mask, correct, predicted = (x.numpy() for x in self._evaluate(batch))
             total += float(np.sum(np.where(mask > 0, step_losses, 0.0)))
             count += float(np.sum(mask))

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from core import food
 from core.policy import Observations, PolicyResult, State
 from core.spec import PolicySpec
 from language import TextEncoder, make_text_encoder, require_same_encoder
@@ -124,8 +123,8 @@ class RT1Policy:
             return zeros
         if {k: np.shape(v) for k, v in state.items()} != {k: v.shape for k, v in zeros.items()}:
             raise ValueError(
-                f"state must be of {n} clients: {({k: v.shape for k, v in zeros.items()})}. "
-                f"Received: {({k: np.shape(v) for k, v in state.items()})}"
+                f"state must be of {n} clients: { ({k: v.shape for k, v in zeros.items()}) }. "
+                f"Received: { ({k: np.shape(v) for k, v in state.items()}) }"
             )
         return state
 
@@ -148,8 +147,6 @@ class RT1Policy:
         frames = resize_image(image, self._description.image_size)
         if self._description.image_dtype == "uint8":
             frames = to_uint8(frames)
-        if self.spec.task == "food":
-            texts = [_in_words(text) for text in texts]
         return frames, tf.constant(self._encoder.encode(texts), tf.float32)
 
     def _compute(
@@ -193,13 +190,6 @@ def load_policy(folder: Path, encoder_source: str | None = None) -> RT1Policy:
 def evaluation_metrics(predicted: np.ndarray, true: np.ndarray) -> dict[str, float]:
     """The food task's metrics of [n, 4] predictions; see ``rt1.food_metrics``."""
     return food_metrics(predicted, true)
-
-
-def _in_words(text: str) -> str:
-    """A combination's name as the sentence that its embedding encodes; other texts as they are."""
-    if text not in food.combinations():
-        return text
-    return food.sentence(*food.split_combination(text))
 
 
 def _numpy(tensors: Mapping[str, tf.Tensor]) -> dict[str, np.ndarray]:

@@ -3,13 +3,13 @@
 import dataclasses
 import importlib
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import numpy as np
 
 from core.policy import Policy
 
-LoadPolicy = Callable[[Path], Policy]
+# Takes the checkpoint folder (Path) and, by keyword, what a model offers beside.
+LoadPolicy = Callable[..., Policy]
 EvaluationMetrics = Callable[[np.ndarray, np.ndarray], Mapping[str, float]]
 
 # Model name -> module with ``load_policy(folder: Path) -> Policy`` and, where predictions can be

@@ -124,7 +124,7 @@ class RT1ActionTokenizer:
             if name not in actions:
                 raise ValueError(f"Action {name!r} is missing. Received: {sorted(actions)}")
             spec, action = self.action_spec[name], tf.convert_to_tensor(actions[name])
-            if action.shape.rank is None or action.shape[-1] != spec.shape[0]:
+            if not action.shape.rank or action.shape[-1] != spec.shape[0]:
                 raise ValueError(
                     f"Action {name!r} must have the shape [..., {spec.shape[0]}]. Received: {action.shape}"
                 )

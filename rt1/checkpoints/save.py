@@ -36,7 +36,7 @@ def save_checkpoint(agent: SequenceAgent, folder: str | Path) -> Path:
         if variable.dtype.is_floating and not np.isfinite(variable.numpy()).all():
             raise ValueError(f"A checkpoint needs finite weights. Received: NaN or infinity in {name}")
     folder = Path(folder)
-    name = f"ckpt-{int(agent.train_step_counter)}"
+    name = f"ckpt-{int(agent.train_step_counter.numpy())}"
     tensorflow_checkpoint(agent).write(str(folder / name))
     state = f'model_checkpoint_path: "{name}"\nall_model_checkpoint_paths: "{name}"\n'
     (folder / "checkpoint").write_text(state, encoding="utf-8")

@@ -1,0 +1,224 @@
+"""Step by step is the whole window; an export is the policy."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tf_agents.policies import actor_policy, py_tf_eager_policy
+from tf_agents.trajectories import time_step as ts
+
+from rt1.export import export_policy
+from rt1.transformer_network import EMBEDDING, IMAGE, TransformerNetwork
+from tests.rt1.tiny_rt1 import WINDOW, observations, tiny_network, tiny_policy
+
+STEPS = WINDOW + 2
+
+
+@pytest.fixture(scope="module")
+def network() -> TransformerNetwork:
+    return tiny_network()
+
+
+@pytest.fixture(scope="module")
+def step(network: TransformerNetwork):
+    return tf.function(network.step, reduce_retracing=True)
+
+
+def _state(network: TransformerNetwork, b: int) -> dict[str, tf.Tensor]:
+    return {k: tf.zeros([b, *s.shape], s.dtype) for k, s in network.state_spec.items()}
+
+
+def _frame(episodes: Mapping[str, np.ndarray], t: int) -> dict[str, tf.Tensor]:
+    return {k: tf.constant(v[:, t]) for k, v in episodes.items()}
+
+
+def test_rollout_is_the_same_as_passes_over_windows(network: TransformerNetwork, step) -> None:
+    episodes = observations(2, STEPS)
+    state = _state(network, 2)
+    for t in range(STEPS):
+        scores, state, _ = step(_frame(episodes, t), state)
+        first = max(0, t + 1 - WINDOW)
+        window = {k: v[:, first : t + 1] for k, v in episodes.items()}
+        expected, _ = network.forward(window)
+        np.testing.assert_allclose(scores, expected[:, -1], atol=1e-4)
+        assert np.all(state["seq_idx"].numpy() == min(t + 1, WINDOW))
+        row = min(t, WINDOW - 1)
+        np.testing.assert_array_equal(state["action_tokens"][:, row, :, 0, 0], network.tokens(scores))
+    # The frames before the window are forgotten, those in it are not.
+    for begin, same in ((0, True), (STEPS - WINDOW, False)):
+        other = {k: v.copy() for k, v in episodes.items()}
+        other[IMAGE][:, begin] = 255 - other[IMAGE][:, begin]
+        state = _state(network, 2)
+        for t in range(STEPS):
+            changed, state, _ = step(_frame(other, t), state)
+        assert np.allclose(changed, scores, atol=1e-5) == same
+
+
+def test_clients_of_different_ages_share_a_batch(network: TransformerNetwork, step) -> None:
+    episodes = observations(3, STEPS, seed=1)
+    ages = (0, 2, STEPS - 1)  # A fresh one, one that has not filled its window, one beyond it.
+    alone, states = [], []
+    for i, age in enumerate(ages):
+        mine = {k: v[i : i + 1] for k, v in episodes.items()}
+        state = _state(network, 1)
+        for t in range(age):
+            _, state, _ = step(_frame(mine, t), state)
+        states.append(state)
+        alone.append(step(_frame(mine, age), state)[:2])
+    together = {k: tf.concat([s[k] for s in states], 0) for k in states[0]}
+    frames = {k: tf.stack([v[i, age] for i, age in enumerate(ages)]) for k, v in episodes.items()}
+    scores, next_state, _ = step(frames, together)
+    for i, (expected, expected_state) in enumerate(alone):
+        np.testing.assert_allclose(scores[i], expected[0], atol=1e-5)
+        for name, value in expected_state.items():
+            np.testing.assert_allclose(next_state[name][i], value[0], atol=1e-5, err_msg=name)
+
+
+def test_call_takes_steps_and_windows(network: TransformerNetwork) -> None:
+    episodes = observations(2, WINDOW)
+    actions, state = network(episodes, network_state=())
+    assert state == ()
+    expected = network.actions(network.forward(episodes)[0])
+    for name, value in expected.items():
+        np.testing.assert_array_equal(actions[name], value)
+    # An empty state begins an episode.
+    first, state = network(_frame(episodes, 0), network_state=())
+    for name, value in expected.items():
+        np.testing.assert_allclose(first[name], value[:, 0], atol=1e-5)
+    assert np.all(state["seq_idx"].numpy() == 1)
+
+
+@pytest.mark.parametrize("head", ["cross_entropy", "regression"])
+def test_step_of_a_window_of_one_frame(head: str) -> None:
+    network = tiny_network(head, time_sequence_length=1, num_layers=1)
+    episodes = observations(2, 1)
+    scores, state, _ = network.step(_frame(episodes, 0), _state(network, 2))
+    np.testing.assert_allclose(scores, network.forward(episodes)[0][:, 0], atol=1e-5)
+    again, _, _ = network.step(_frame(episodes, 0), state)
+    np.testing.assert_allclose(again, scores, atol=1e-5)  # Nothing is remembered.
+
+
+def test_intermediates(network: TransformerNetwork) -> None:
+    _, aux = network.forward(observations(2, WINDOW))
+    n = WINDOW * network.tokens_per_step
+    assert [a.shape for a in aux["attention"]] == [(2, 2, n, n)] * 2
+    assert aux["transformer_output"].shape == (2, n, 32)
+    assert aux["image_tokens"].shape == (2, WINDOW, 4, 16)
+    assert aux["token_learner_weights"].shape == (2 * WINDOW, 4, 4, 4)
+    for attention in aux["attention"]:
+        np.testing.assert_allclose(np.sum(attention, -1), 1.0, atol=1e-5)
+        assert np.all(attention.numpy()[:, :, ~network._mask] == 0)
+
+
+# === The policy ===
+
+
+def _rollout(policy, episodes: Mapping[str, np.ndarray], b: int) -> list[dict[str, np.ndarray]]:
+    state, found = policy.get_initial_state(b), []
+    for t in range(STEPS):
+        frame = {k: v[:, t] for k, v in episodes.items()}
+        time_step = ts.restart(frame, b) if t == 0 else ts.transition(frame, np.zeros(b, np.float32))
+        answer = policy.action(time_step, state)
+        state = answer.state
+        found.append({k: np.asarray(v) for k, v in answer.action.items()})
+    return found
+
+
+@pytest.mark.parametrize("head", ["cross_entropy", "regression"])
+def test_the_export_gives_the_same_actions(head: str, tmp_path: Path) -> None:
+    """Loaded by TF-Agents alone, over more steps than the window has."""
+    network = tiny_network(head, num_layers=1)
+    policy = tiny_policy(network)
+    folder = export_policy(policy, tmp_path / "policy", train_step=17)
+    loaded = py_tf_eager_policy.SavedModelPyTFEagerPolicy(str(folder), load_specs_from_pbtxt=True)
+    assert loaded.get_train_step() == 17
+    episodes = observations(2, STEPS)
+    expected = _rollout(policy, {k: tf.constant(v) for k, v in episodes.items()}, 2)
+    found = _rollout(loaded, episodes, 2)
+    for one, other in zip(found, expected, strict=True):
+        assert set(one) == set(other)
+        for name in one:
+            np.testing.assert_allclose(one[name], other[name], atol=1e-5, err_msg=name)
+    actions = np.concatenate([a[list(a)[-1]] for a in expected])
+    assert np.ptp(actions) > 0.01  # The rollout is not a constant.
+    with pytest.raises(FileExistsError):
+        export_policy(policy, folder)
+
+
+def test_the_policy_is_an_actor_policy_whose_state_is_the_networks(network: TransformerNetwork) -> None:
+    policy = tiny_policy(network)
+    assert isinstance(policy, actor_policy.ActorPolicy)
+    state = policy.get_initial_state(2)
+    assert {k: v.shape[1:] for k, v in state.items()} == {k: v.shape for k, v in network.state_spec.items()}
+    assert set(state) == {"context_image_tokens", "action_tokens", "seq_idx"}
+
+
+@pytest.mark.parametrize("clip", [True, False])
+def test_actions_of_the_regression_head_are_clipped(clip: bool) -> None:
+    network = tiny_network("regression", time_sequence_length=1, num_layers=1)
+    network._regression_output.bias.assign([5.0])
+    policy = (
+        tiny_policy(network)
+        if clip
+        else type(tiny_policy(network))(
+            tiny_policy(network).time_step_spec, network.output_tensor_spec, network, clip=False
+        )
+    )
+    episodes = {k: tf.constant(v[:, 0]) for k, v in observations(1, 1).items()}
+    box = policy.action(ts.restart(episodes, 1), policy.get_initial_state(1)).action["bbox"].numpy()
+    assert (box.max() == 1.0) if clip else (box.min() > 1.0)
+
+
+# === What the network refuses ===
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"head": "diffusion"}, "head must be one of .*Received: 'diffusion'"),
+        ({"head": "regression", "actions": None}, None),
+        ({"use_token_learner": False}, "must be the encoder's 16 positions. Received: 4"),
+        ({"efficientnet_variant": "b17"}, "Received: 'b17'"),
+    ],
+)
+def test_what_the_constructor_refuses(arguments: dict, message: str | None) -> None:
+    if message is None:
+        from rt1 import specs
+
+        arguments, message = {"head": "regression", "actions": specs.OFFICIAL_ACTIONS}, "needs float actions"
+    with pytest.raises(ValueError, match=message):
+        tiny_network(**arguments)
+
+
+def test_without_token_learner_every_position_is_a_token() -> None:
+    network = tiny_network(use_token_learner=False, num_image_tokens=16, num_layers=1)
+    scores, _ = network.forward(observations(1, WINDOW))
+    assert scores.shape == (1, WINDOW, 11, 32)
+    assert "tokenlearner" not in network.components()
+
+
+def test_observations_without_outer_axes_are_refused(network: TransformerNetwork) -> None:
+    frame = {k: tf.constant(v[0, 0]) for k, v in observations(1, 1).items()}
+    with pytest.raises(ValueError, match=r"\[b\] or \[b, t\]. Received rank: 0"):
+        network(frame)
+
+
+def test_a_missing_observation_is_named(network: TransformerNetwork) -> None:
+    with pytest.raises(ValueError, match=f"'{EMBEDDING}' is missing"):
+        TransformerNetwork({IMAGE: network.input_tensor_spec[IMAGE]}, network.output_tensor_spec)
+
+
+def test_the_arguments_make_the_network_again(network: TransformerNetwork) -> None:
+    arguments = network.arguments()
+    rates = arguments.pop("dropout_rates")
+    again = TransformerNetwork(
+        network.input_tensor_spec,
+        network.output_tensor_spec,
+        **arguments,
+        dropout_rates=type(network.dropout_rates)(**rates),
+    )
+    again.create_variables()
+    assert [v.shape for v in again.variables] == [v.shape for v in network.variables]
+    assert again.arguments() == network.arguments()
