@@ -63,7 +63,7 @@ def ask(data: FoodData, indices: np.ndarray, checkpoint: Path, picture: Path) ->
                 point, spread = answer["prediction"], drawn["statistics"]["centroid_variance"]
                 say(
                     f"/predict, {name}: skewer at ({point['skewer_x']:.3f}, {point['skewer_y']:.3f}), "
-                    f"direction {point['direction_degrees']:.0f} degrees, {answer['latency_ms']:.0f} ms; "
+                    f"direction {point['direction_degrees']:.0f} degrees, {answer['latency_ms']['total']:.0f} ms; "
                     f"centroid variance of {SAMPLES} dropout draws {spread:.2e}"
                 )
     finally:
@@ -79,14 +79,12 @@ def ask(data: FoodData, indices: np.ndarray, checkpoint: Path, picture: Path) ->
 def tile(plate: np.ndarray, name: str, prediction: dict, drawn: dict, true: np.ndarray) -> np.ndarray:
     """One plate with the true arrow (green), the answer (red) and the draws (orange), and its name."""
 
-    def numbers(p: dict) -> np.ndarray:
-        return np.array([p["start_x"], p["start_y"], p["end_x"], p["end_y"]])
-
     picture = cv2.resize(plate, (256, 256), interpolation=cv2.INTER_CUBIC)
-    for p in drawn["predictions"]:
-        picture = draw_parameters(picture, numbers(p), _DRAW_COLOUR, thickness=1)
+    for box in drawn["predictions"]:
+        picture = draw_parameters(picture, np.array(box), _DRAW_COLOUR, thickness=1)
     picture = draw_parameters(picture, true, TRUE_COLOUR)
-    picture = draw_parameters(picture, numbers(prediction), PREDICTED_COLOUR)
+    box = [prediction[name] for name in ("start_x", "start_y", "end_x", "end_y")]
+    picture = draw_parameters(picture, np.array(box), PREDICTED_COLOUR)
     caption = np.full((22, 256, 3), 28, np.uint8)
     cv2.putText(caption, name, (4, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (240, 240, 240), 1, cv2.LINE_AA)
     return np.concatenate([picture, caption])
