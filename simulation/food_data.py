@@ -77,7 +77,8 @@ def draw_plates(
         for start in range(0, num_plates, _CHUNK)
     ]
     workers = min(workers or len(os.sched_getaffinity(0)), len(tasks))
-    with tqdm(total=num_plates, unit="plate", desc="Drawing", disable=not progress) as bar:
+    pause = 0.1 if sys.stderr.isatty() else 15.0  # A log file gets a line now and then.
+    with tqdm(total=num_plates, unit="plate", desc="Drawing", disable=not progress, mininterval=pause) as bar:
         for drawn, labels, asked in _run(tasks, workers):
             start = len(names)
             names += asked

@@ -121,9 +121,9 @@ class PlateSettings:
     """What the sampler may do.
 
     Attributes:
-      min_items, max_items: portions on a plate, all of different foods, 1 to 5. On a crowded plate the
-        items' mean place says nothing and a network gets no first hint, so plates of one item among
-        those of three teach sooner than plates of three alone.
+      min_items, max_items: portions on a plate, all of different foods, 1 to 5. To a
+        network that regresses, a crowded plate gives no first hint, for its items' mean place says
+        nothing: plates of one item among those of three teach it sooner than plates of three alone.
       min_size, max_size: half-length of an item's major axis, fractions of the image.
       clutter: 0 (plain table, clean plate) to 1 (cutlery, napkin, patterned table, crumbs).
       lighting: 0 (one even light) to 1 (any direction, warmth and strength of shadows).

@@ -37,7 +37,7 @@ class Pose(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Portion:
-    """The pixels of a portion, on a piece [h, w] of the picture's raster that may reach beyond it.
+    """The pixels of a portion, on a piece [h, w] of the picture's raster that reaches a little beyond it.
 
     Attributes:
       top, left: the picture's row and column of the piece's first pixel.
@@ -56,14 +56,18 @@ class Portion:
     nearest: np.ndarray
 
 
-def rasterise(parts: Sequence[Part], pose: Pose, n: int, margin: int) -> Portion:
+def rasterise(parts: Sequence[Part], pose: Pose, n: int, margin: int) -> Portion | None:
     """Paints the parts of a portion at ``pose`` on a raster of n x n pixels for the whole picture.
 
-    ``margin`` is how many pixels are kept free around them.
+    ``margin`` is how many pixels are kept free around them. Returns None for a portion of which no pixel
+    is within ``margin`` of the picture.
     """
     windows = _windows(parts, pose, n)
-    corner = windows[:, :2].min(axis=0) - margin
-    height, width = (windows[:, :2] + windows[:, 2:]).max(axis=0) + margin - corner
+    corner = np.maximum(windows[:, :2].min(axis=0), 0) - margin
+    end = np.minimum((windows[:, :2] + windows[:, 2:]).max(axis=0), n) + margin
+    height, width = (end - corner).tolist()
+    if height <= 0 or width <= 0:
+        return None
     layers = np.zeros((_LAYERS, height, width), np.float32)
     nearest = np.full((height, width), REACH, np.float32)
     painted: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
@@ -73,11 +77,21 @@ def rasterise(parts: Sequence[Part], pose: Pose, n: int, margin: int) -> Portion
             painted[i] = distance[k], keep[k], paint[k]
     for index, (row, column, size) in enumerate((windows - (*corner, 0)).tolist()):
         distance, keep, paint = painted[index]
-        at = slice(row, row + size), slice(column, column + size)
+        # What of the window is on the piece: in the piece's count, and in the window's.
+        top, left, bottom, right = (
+            max(row, 0),
+            max(column, 0),
+            min(row + size, height),
+            min(column + size, width),
+        )
+        if top >= bottom or left >= right:
+            continue
+        at = slice(top, bottom), slice(left, right)
+        of = slice(top - row, bottom - row), slice(left - column, right - column)
         under = layers[:, *at]
-        under *= keep
-        under += paint
-        np.minimum(nearest[at], distance, out=nearest[at])
+        under *= keep[:, *of]
+        under += paint[:, *of]
+        np.minimum(nearest[at], distance[of], out=nearest[at])
     return Portion(int(corner[0]), int(corner[1]), layers[:3], layers[3], layers[4], layers[5], nearest)
 
 

@@ -142,6 +142,8 @@ def _paint(canvas: np.ndarray, look: Look, pose: Item | Clutter, light: Light) -
     parts = look.parts(rng)
     drop = look.thickness / math.tan(light.elevation) * pose.size * n  # Length of the shadow, pixels.
     portion = rasterise(parts, pose, n, margin=math.ceil(drop) + 1)
+    if portion is None:
+        return
     colour, height = portion.colour, portion.height
     texture = look.texture
     if texture.tone or texture.bump:

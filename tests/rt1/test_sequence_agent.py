@@ -347,6 +347,7 @@ sys.stdout.write(json.dumps(found))
 """
 
 
+@pytest.mark.heavy
 def test_two_devices_do_what_one_does(tmp_path: Path) -> None:
     for name in ("rt1", "mean"):
         (tmp_path / name).mkdir()

@@ -9,7 +9,10 @@ import tensorflow as tf
 from tf_agents.policies import actor_policy, py_tf_eager_policy
 from tf_agents.trajectories import time_step as ts
 
+from rt1 import specs
+from rt1.checkpoints.load import inspect, load_weights
 from rt1.export import export_policy
+from rt1.sequence_policy import SequencePolicy
 from rt1.transformer_network import EMBEDDING, IMAGE, TransformerNetwork
 from tests.rt1.tiny_rt1 import WINDOW, observations, tiny_network, tiny_policy
 
@@ -68,7 +71,7 @@ def test_clients_of_different_ages_share_a_batch(network: TransformerNetwork, st
         states.append(state)
         alone.append(step(_frame(mine, age), state)[:2])
     together = {k: tf.concat([s[k] for s in states], 0) for k in states[0]}
-    frames = {k: tf.stack([v[i, age] for i, age in enumerate(ages)]) for k, v in episodes.items()}
+    frames = {k: tf.constant(np.stack([v[i, a] for i, a in enumerate(ages)])) for k, v in episodes.items()}
     scores, next_state, _ = step(frames, together)
     for i, (expected, expected_state) in enumerate(alone):
         np.testing.assert_allclose(scores[i], expected[0], atol=1e-5)
@@ -78,8 +81,9 @@ def test_clients_of_different_ages_share_a_batch(network: TransformerNetwork, st
 
 def test_call_takes_steps_and_windows(network: TransformerNetwork) -> None:
     episodes = observations(2, WINDOW)
-    actions, state = network(episodes, network_state=())
-    assert state == ()
+    before = _state(network, 2)
+    actions, state = network(episodes, network_state=before)
+    assert state is before
     expected = network.actions(network.forward(episodes)[0])
     for name, value in expected.items():
         np.testing.assert_array_equal(actions[name], value)
@@ -115,36 +119,65 @@ def test_intermediates(network: TransformerNetwork) -> None:
 # === The policy ===
 
 
-def _rollout(policy, episodes: Mapping[str, np.ndarray], b: int) -> list[dict[str, np.ndarray]]:
-    state, found = policy.get_initial_state(b), []
+@pytest.fixture(scope="module")
+def exported(network: TransformerNetwork, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export_policy(tiny_policy(network), tmp_path_factory.mktemp("export") / "policy", train_step=17)
+
+
+def _rollout(policy, episode: Mapping[str, np.ndarray], batched: bool) -> list[dict[str, np.ndarray]]:
+    """Actions of every step of one episode; TF-Agents' Python policies take steps without a batch axis."""
+    state, found = policy.get_initial_state(1), []
     for t in range(STEPS):
-        frame = {k: v[:, t] for k, v in episodes.items()}
-        time_step = ts.restart(frame, b) if t == 0 else ts.transition(frame, np.zeros(b, np.float32))
+        frame = {k: v[:, t] if batched else v[0, t] for k, v in episode.items()}
+        if t == 0:
+            time_step = ts.restart(frame, 1 if batched else None)
+        else:
+            time_step = ts.transition(frame, np.zeros([1] if batched else [], np.float32))
         answer = policy.action(time_step, state)
         state = answer.state
-        found.append({k: np.asarray(v) for k, v in answer.action.items()})
+        found.append({k: np.squeeze(v, 0) if batched else np.asarray(v) for k, v in answer.action.items()})
     return found
 
 
-@pytest.mark.parametrize("head", ["cross_entropy", "regression"])
-def test_the_export_gives_the_same_actions(head: str, tmp_path: Path) -> None:
-    """Loaded by TF-Agents alone, over more steps than the window has."""
-    network = tiny_network(head, num_layers=1)
-    policy = tiny_policy(network)
-    folder = export_policy(policy, tmp_path / "policy", train_step=17)
+def _same_actions(policy, folder: Path) -> None:
     loaded = py_tf_eager_policy.SavedModelPyTFEagerPolicy(str(folder), load_specs_from_pbtxt=True)
     assert loaded.get_train_step() == 17
-    episodes = observations(2, STEPS)
-    expected = _rollout(policy, {k: tf.constant(v) for k, v in episodes.items()}, 2)
-    found = _rollout(loaded, episodes, 2)
+    episode = observations(1, STEPS)
+    expected = _rollout(policy, {k: tf.constant(v) for k, v in episode.items()}, batched=True)
+    found = _rollout(loaded, episode, batched=False)
     for one, other in zip(found, expected, strict=True):
         assert set(one) == set(other)
         for name in one:
             np.testing.assert_allclose(one[name], other[name], atol=1e-5, err_msg=name)
-    actions = np.concatenate([a[list(a)[-1]] for a in expected])
-    assert np.ptp(actions) > 0.01  # The rollout is not a constant.
+    actions = np.stack([np.concatenate([v.ravel() for v in a.values()]) for a in expected])
+    assert np.ptp(actions, axis=0).max() > 0.01  # The rollout is not a constant.
+
+
+def test_the_export_gives_the_same_actions(network: TransformerNetwork, exported: Path) -> None:
+    """Loaded by TF-Agents alone, over more steps than the window has."""
+    _same_actions(tiny_policy(network), exported)
     with pytest.raises(FileExistsError):
-        export_policy(policy, folder)
+        export_policy(tiny_policy(network), exported)
+
+
+@pytest.mark.heavy
+def test_the_export_of_a_regression_head(tmp_path: Path) -> None:
+    policy = tiny_policy(tiny_network("regression"))
+    _same_actions(policy, export_policy(policy, tmp_path / "policy", train_step=17))
+
+
+def test_the_weights_of_an_export_load_by_their_numbers(network: TransformerNetwork, exported: Path) -> None:
+    found = inspect(exported)
+    assert found.dialect == "saved_model"
+    assert found.report.ok
+    assert found.configuration.time_sequence_length == WINDOW
+    assert found.configuration.tokens_per_action == 11
+    assert found.preset is None
+    fresh = tiny_network(seed=3)
+    report = load_weights(fresh, exported)
+    assert len(report.loaded) == len(network.variables)
+    for one, other in zip(fresh.variables, network.variables, strict=True):
+        np.testing.assert_array_equal(one, other, err_msg=one.name)
 
 
 def test_the_policy_is_an_actor_policy_whose_state_is_the_networks(network: TransformerNetwork) -> None:
@@ -178,16 +211,12 @@ def test_actions_of_the_regression_head_are_clipped(clip: bool) -> None:
     ("arguments", "message"),
     [
         ({"head": "diffusion"}, "head must be one of .*Received: 'diffusion'"),
-        ({"head": "regression", "actions": None}, None),
+        ({"head": "regression", "actions": specs.OFFICIAL_ACTIONS}, "float actions.*'terminate_episode'"),
         ({"use_token_learner": False}, "must be the encoder's 16 positions. Received: 4"),
         ({"efficientnet_variant": "b17"}, "Received: 'b17'"),
     ],
 )
-def test_what_the_constructor_refuses(arguments: dict, message: str | None) -> None:
-    if message is None:
-        from rt1 import specs
-
-        arguments, message = {"head": "regression", "actions": specs.OFFICIAL_ACTIONS}, "needs float actions"
+def test_what_the_constructor_refuses(arguments: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         tiny_network(**arguments)
 

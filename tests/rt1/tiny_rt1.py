@@ -7,6 +7,7 @@ import tensorflow as tf
 from tf_agents.trajectories import time_step as ts
 from tf_agents.trajectories import trajectory as trajectory_lib
 
+from core.named_variables import named_variables
 from core.spec import ArraySpec
 from rt1 import losses, specs
 from rt1.sequence_agent import SequenceAgent
@@ -65,13 +66,22 @@ def tiny_network(
 def randomise(network: TransformerNetwork, seed: int) -> None:
     """Moves every weight away from what it begins at; input normalisation and variances stay."""
     rng = np.random.default_rng(seed)
-    for variable in network.variables:
-        if variable.dtype.is_floating and variable.shape.rank and "normalization/" not in variable.name:
-            is_matrix = variable.shape.rank > 1
-            scale = 1.3 / np.sqrt(np.prod(variable.shape[:-1])) if is_matrix else 0.1
-            noise = rng.normal(0.0, scale, variable.shape).astype(np.float32)
-            if "variance" not in variable.name:
-                variable.assign(noise if is_matrix else variable + noise)
+    for name, variable in named_variables(network).items():
+        is_statistic = "layer_with_weights-0/" in name or name.endswith("moving_variance")
+        if is_statistic or not variable.dtype.is_floating:
+            continue
+        shape = variable.shape.as_list()
+        if len(shape) == 1:
+            middle = 0.5 if "_regression_output" in name else 0.0
+            variable.assign_add(middle + rng.normal(0.0, 0.1, shape).astype(np.float32))
+            continue
+        # About unit gain (swish and squeeze-excite shrink); positions are a table; FiLM's would drown the
+        # image in the instruction; regressed values are to lie around the middle of their bounds.
+        scale = {"_position_emb": 1.0, "_projection_add": 0.3, "_projection_mult": 0.1}
+        scale["_regression_output"] = 0.02
+        fan = np.prod(shape[:2] if name.endswith("depthwise_kernel") else shape[:-1])
+        factor = scale.get(name.split("/")[-2], (1.5 if len(shape) == 4 else 1.3) / np.sqrt(fan))
+        variable.assign(rng.normal(0.0, factor, shape).astype(np.float32))
 
 
 def observations(

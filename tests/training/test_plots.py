@@ -14,8 +14,8 @@ HISTORY = [
     {
         "epoch": i,
         "step": 10 * i,
-        "train/loss": 1.0 / i**2,
         "train/learning_rate": 0.1,
+        "train/loss": 1.0 / i**2,
         **({"validation/loss": 1.5 / i, "validation/mae": abs(i - 4) + 1.0} if i % 2 == 0 else {}),
         **{f"validation/token_accuracy/action_{k}": i / (9 + k) for k in range(12)},
     }

@@ -53,8 +53,8 @@ def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch, lines: list[str]
 
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    with EpochProgress("epoch 1/2", 4, seconds_between_lines=1e-9) as bar:
-        for _ in range(4):
+    with EpochProgress("epoch 1/2", 4, 1, seconds_between_lines=1e-9) as bar:
+        for _ in range(3):
             bar.loss(0.125)
             bar.advance()
         bar._bar.refresh()  # type: ignore[union-attr]
