@@ -109,6 +109,7 @@ class FoodTrainable(RT1Trainable):
         scalars = {"loss": total / len(boxes), **food_metrics(boxes, labels)}
         baseline = mean_predictor_metrics(self._data.actions[self._split.train], labels)
         scalars["centroid_mae_of_mean_predictor"] = baseline["centroid_mae"]
+        scalars |= self._token_accuracy(boxes, labels)
         shown = np.concatenate(images)[:_GRID_IMAGES]
         texts = self._texts(np.concatenate(indices)[:_GRID_IMAGES])
         grid = prediction_grid(shown, boxes[: len(shown)], labels[: len(shown)], texts)
@@ -117,6 +118,13 @@ class FoodTrainable(RT1Trainable):
             {"predicted": boxes, "error": boxes - labels},
             {"predictions": grid[None]},
         )
+
+    def _token_accuracy(self, boxes: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        """How often each coordinate falls into the right one of the tokens' bins, for either head."""
+        tokenize = self.network.action_tokenizer.tokenize
+        predicted, true = (tokenize({specs.FOOD_ACTION: values}).numpy() for values in (boxes, labels))
+        right = np.mean(predicted == true, axis=0)
+        return {f"token_accuracy/{name}": float(r) for name, r in zip(food.PARAMETERS, right, strict=True)}
 
     def batches_of(self, indices: np.ndarray) -> tf.data.Dataset:
         """Batches of these examples in their order, as validation sees them."""

@@ -111,13 +111,13 @@ def main() -> None:
     dataset, checkpoints = out / "food.npz", out / "run"
     run(
         "-m", "simulation.food_data", f"--out={dataset}", f"--plates={options.plates}",
-        f"--image_size={IMAGE_SIZE}", f"--seed={SEED}", "--min_items=3", "--embeddings=embeddings",
+        f"--image_size={IMAGE_SIZE}", f"--seed={SEED}", "--embeddings=embeddings",
     )  # fmt: skip
     limit = [] if options.max_steps is None else [f"--max_steps={options.max_steps}"]
     run(
         "train.py", "--model=rt1", "--config_file=configs/demo.gin", f"--dataset_file={dataset}",
         f"--checkpoint_dir={checkpoints}", f"--image_size={IMAGE_SIZE}", "--batch_size=32",
-        "--loss_type=cross_entropy", "--num_epochs=5", f"--seed={SEED}", *limit,
+        "--loss_type=cross_entropy", "--num_epochs=6", f"--seed={SEED}", *limit,
     )  # fmt: skip
     best = checkpoint_folder.pointer(checkpoints, checkpoint_folder.BEST)
     if best is None:

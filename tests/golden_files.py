@@ -4,6 +4,7 @@ A recording that is dropped there is checked without a new test.
 """
 
 import fnmatch
+import hashlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -31,12 +32,12 @@ def recordings(pattern: str, *, exclude: Iterable[str] = ()) -> list[object]:
       pattern: of the file name, e.g. ``rt1_*.npz``; GOLDEN_DIR is searched with its subfolders.
       exclude: patterns of file names to leave out.
     """
-    found: dict[Path, str] = {}
+    found: dict[tuple[str, bytes], Path] = {}  # One and the same file in both folders is one recording.
     for folder in folders():
         for path in sorted(folder.rglob(pattern)):
             if not any(fnmatch.fnmatch(path.name, e) for e in exclude):
-                found[path.resolve()] = path.stem
-    return [pytest.param(path, id=stem) for path, stem in found.items()]
+                found.setdefault((path.name, hashlib.sha256(path.read_bytes()).digest()), path)
+    return [pytest.param(path, id=path.stem) for path in found.values()]
 
 
 def manifest(name: str) -> Path:

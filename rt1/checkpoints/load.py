@@ -83,8 +83,7 @@ def inspect(path: str | Path) -> Inspection:
     network = build_network(configuration)
     target = {n: tuple(v.shape) for n, v in named_variables(network, dialects.NETWORK).items()}
     report = compare({m.target: file.shapes[m.source] for m in mapped}, target, unmatched=unmatched)
-    for m in mapped:
-        file.read(m.source)  # A truncated or damaged data file shows only when its values are read.
+    file.verify()
     parameters = sum(int(np.prod(file.shapes[m.source], dtype=np.int64)) for m in mapped)
     return Inspection(
         file.prefix, dialect, parameters, configuration, find_preset(configuration, file.prefix), report

@@ -41,12 +41,26 @@ class CheckpointFile:
         Raises:
           CheckpointError: the data is damaged or cut off.
         """
+        return self._read(self._keys[name])
+
+    def verify(self) -> None:
+        """Reads every value, also those that are no variable of a network, and forgets it.
+
+        A truncated or damaged data file shows only when its values are read; each has a checksum.
+
+        Raises:
+          CheckpointError: the data is damaged or cut off.
+        """
+        for key in sorted(self._reader.get_variable_to_shape_map()):
+            self._read(key)
+
+    def _read(self, key: str) -> np.ndarray:
         try:
-            return self._reader.get_tensor(self._keys[name])
+            return self._reader.get_tensor(key)
         except (tf.errors.OpError, RuntimeError, ValueError, IndexError) as error:
             raise CheckpointError(
-                f"{self.prefix}: the value of {name!r} cannot be read; the data file is truncated or "
-                f"damaged. Copy it again. ({_first_line(error)})"
+                f"{self.prefix}: the value of {key.removesuffix(_VALUE)!r} cannot be read; the data file "
+                f"is truncated or damaged. Copy it again. ({_first_line(error)})"
             ) from error
 
 
@@ -66,7 +80,7 @@ def find_prefix(path: str | Path) -> Path:
     if path.suffix == ".index" and path.exists():
         return path.with_suffix("")
     if _SHARD.search(path.name):
-        return path.with_name(_SHARD.sub("", path.name))
+        return find_prefix(path.with_name(_SHARD.sub("", path.name)))
     if path.with_name(path.name + ".index").exists():
         return path
     shards = _shards(path)
@@ -112,6 +126,8 @@ def open_checkpoint(path: str | Path) -> CheckpointFile:
       CheckpointError: git-lfs pointers, missing shards, damaged or truncated files, no checkpoint.
     """
     prefix = find_prefix(path)
+    if "[" in str(prefix):
+        raise CheckpointError(f"{prefix}: TensorFlow takes a path with '[' for a pattern; rename it.")
     index = prefix.with_name(prefix.name + ".index")
     shards = _shards(prefix)
     for file in [index, *shards]:

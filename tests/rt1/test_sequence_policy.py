@@ -192,12 +192,8 @@ def test_the_policy_is_an_actor_policy_whose_state_is_the_networks(network: Tran
 def test_actions_of_the_regression_head_are_clipped(clip: bool) -> None:
     network = tiny_network("regression", time_sequence_length=1, num_layers=1)
     network._regression_output.bias.assign([5.0])
-    policy = (
-        tiny_policy(network)
-        if clip
-        else type(tiny_policy(network))(
-            tiny_policy(network).time_step_spec, network.output_tensor_spec, network, clip=False
-        )
+    policy = SequencePolicy(
+        specs.time_step_spec(network.input_tensor_spec), network.output_tensor_spec, network, clip=clip
     )
     episodes = {k: tf.constant(v[:, 0]) for k, v in observations(1, 1).items()}
     box = policy.action(ts.restart(episodes, 1), policy.get_initial_state(1)).action["bbox"].numpy()

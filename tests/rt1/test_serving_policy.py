@@ -92,7 +92,7 @@ def test_answers_follow_the_spec(food: RT1Policy, manipulation: RT1Policy) -> No
     assert np.ptp(_infer(food, _asked(3)).actions["bbox"], axis=0).min() > 1e-4
     info = _infer(manipulation, _asked(3)).info
     assert info["tokens"].shape == info["token_probability"].shape == (3, 11)
-    assert ((0 < info["token_probability"]) & (info["token_probability"] <= 1)).all()
+    assert ((info["token_probability"] > 0) & (info["token_probability"] <= 1)).all()
 
 
 def test_actions_and_draws_are_clipped_to_their_bounds(food: RT1Policy) -> None:
