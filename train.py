@@ -1,6 +1,7 @@
 """Trains a policy: ``python train.py --model rt1 --dataset_file food.npz --checkpoint_dir runs/food``."""
 
 import importlib
+import sys
 from pathlib import Path
 
 import gin
@@ -48,8 +49,11 @@ def main(arguments: list[str]) -> None:
     quiet_libraries()
     module, default_config = MODELS[FLAGS.model]
     experiment = importlib.import_module(module)  # Registers what gin configures.
-    gin.add_config_file_search_path(str(Path(__file__).resolve().parent))
-    gin.parse_config_files_and_bindings([FLAGS.config_file or default_config], FLAGS.gin_bindings)
+    root, config = Path(__file__).resolve().parent, FLAGS.config_file or default_config
+    if not any(candidate.is_file() for candidate in (Path(config), root / config)):
+        raise FileNotFoundError(f"There is no such --config_file, here or in {root}. Received: {config}")
+    gin.add_config_file_search_path(str(root))
+    gin.parse_config_files_and_bindings([config], FLAGS.gin_bindings)
     checkpoint_dir = Path(FLAGS.checkpoint_dir or f"runs/{FLAGS.model}")
     options = TrainOptions(
         checkpoint_dir=checkpoint_dir,
@@ -75,5 +79,15 @@ def main(arguments: list[str]) -> None:
     logging.info("Best %s at %s; last at %s.", best, result.best_folder, result.last_folder)
 
 
+def report_errors(arguments: list[str]) -> None:
+    """Runs ``main``; what a user can put right is a message and status 1, not a traceback."""
+    try:
+        main(arguments)
+    except (ValueError, OSError) as error:
+        logging.debug("The error came from here:", exc_info=True)  # --verbosity=1 shows it.
+        # gin adds where it was called from, which says nothing to who wrote the command line.
+        sys.exit(str(error).split("\n  In call to configurable", 1)[0])
+
+
 if __name__ == "__main__":
-    app.run(main)
+    app.run(report_errors)

@@ -72,9 +72,19 @@ def publish(
 
 
 def pointer(root: str | Path, name: str) -> dict[str, Any] | None:
-    """What ``best`` or ``last`` says, None where there is none yet."""
+    """What ``best`` or ``last`` says, None where there is none yet.
+
+    Raises:
+      ValueError: the file is there and names no checkpoint.
+    """
     path = Path(root) / f"{name}.json"
-    return files.read_json(path) if path.exists() else None
+    if not path.exists():
+        return None
+    content = files.read_json(path)
+    folder = content.get("folder") if isinstance(content, dict) else None
+    if not isinstance(folder, str) or not _STEP_FOLDER.fullmatch(folder):
+        raise ValueError(f"{path} must name a checkpoint as 'folder': 'step-…'. Received: {content!r}")
+    return content
 
 
 def resolve(path: str | Path, prefer: str = BEST) -> Path:

@@ -5,12 +5,14 @@ import hashlib
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from core import files
 
 TRAIN, VALIDATION = "train", "val"
+_FINGERPRINT = "data_fingerprint"
 
 
 def hash_fraction(episode_id: str, salt: str = "") -> float:
@@ -82,8 +84,13 @@ def random_split(n: int, seed: int, train_fraction: float = 0.8) -> IndexSplit:
     return IndexSplit(np.sort(order[:train_size]), np.sort(order[train_size:]))
 
 
-def save_split(path: str | Path, split: IndexSplit) -> None:
+def save_split(path: str | Path, split: IndexSplit, fingerprint: str | None = None) -> None:
     """Writes ``train_idx`` and ``val_idx`` as the published split files have them, atomically.
+
+    Args:
+      path: of the file.
+      split: what to write.
+      fingerprint: of the data set it was made for, kept beside the indices.
 
     Raises:
       ValueError: the name does not end in ``.npz``.
@@ -92,16 +99,24 @@ def save_split(path: str | Path, split: IndexSplit) -> None:
     if path.suffix != ".npz":
         raise ValueError(f"The name of a split file must end in .npz. Received: {path}")
     with files.atomic_path(path) as temporary:
-        np.savez(temporary, train_idx=split.train, val_idx=split.val)
+        arrays: dict[str, Any] = {"train_idx": split.train, "val_idx": split.val}
+        if fingerprint is not None:
+            arrays[_FINGERPRINT] = np.asarray(fingerprint)
+        np.savez(temporary, **arrays)
 
 
-def load_split(path: str | Path, n: int) -> IndexSplit:
+def load_split(path: str | Path, n: int, fingerprint: str | None = None) -> IndexSplit:
     """Reads a split file for a data set of n examples.
+
+    Args:
+      path: of the file.
+      n: examples of the data set.
+      fingerprint: of the data set; a file that names another one is refused, one that names none is not.
 
     Raises:
       FileNotFoundError: there is no such file.
       ValueError: not such a file, or indices that are not integers, out of range, repeated, in both parts,
-        or none at all.
+        or none at all, or a split of another data set.
     """
     path = Path(path)
     try:
@@ -112,8 +127,14 @@ def load_split(path: str | Path, n: int) -> IndexSplit:
             if missing:
                 raise ValueError(f"{missing} is missing among the keys {sorted(content)}")
             train, val = content["train_idx"], content["val_idx"]
+            made_for = str(content[_FINGERPRINT]) if _FINGERPRINT in content else None
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} must be an NPZ of train_idx and val_idx. Received: {error}") from error
+    if fingerprint is not None and made_for is not None and made_for != fingerprint:
+        raise ValueError(
+            f"{path} was made for another data set; name another split file, or remove it. "
+            f"Received: {made_for[:12]}…, the data's fingerprint is {fingerprint[:12]}…"
+        )
     train, val = _checked(train, "train_idx", n, path), _checked(val, "val_idx", n, path)
     both = np.intersect1d(train, val)
     if both.size:
@@ -124,12 +145,14 @@ def load_split(path: str | Path, n: int) -> IndexSplit:
     return IndexSplit(train, val)
 
 
-def load_or_make_split(path: str | Path, n: int, seed: int, train_fraction: float = 0.8) -> IndexSplit:
+def load_or_make_split(
+    path: str | Path, n: int, seed: int, train_fraction: float = 0.8, fingerprint: str | None = None
+) -> IndexSplit:
     """Reads the split file; where there is none, makes a seeded split and saves it there."""
     path = Path(path)
     if not path.exists():
-        save_split(path, random_split(n, seed, train_fraction))
-    return load_split(path, n)
+        save_split(path, random_split(n, seed, train_fraction), fingerprint)
+    return load_split(path, n, fingerprint)
 
 
 def _checked(indices: np.ndarray, name: str, n: int, path: Path) -> np.ndarray:

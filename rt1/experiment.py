@@ -1,18 +1,36 @@
 """From the command line and gin to an RT-1 that can be trained."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import gin
 import tensorflow as tf
 from absl import logging
 
+from core import checkpoint_folder
+from core.spec import PolicySpec
 from core.train_options import TrainOptions
 from film_efficientnet.imagenet_weights import load_imagenet_weights
-from language import make_text_encoder
+from language import TextEncoder, make_text_encoder, require_same_encoder
 from rt1.checkpoints.load import load_weights
 from rt1.food_trainable import make_food_trainable
 from rt1.rlds_trainable import make_rlds_trainable
 from rt1.rt1_trainable import RT1Trainable
+
+
+def _require_its_encoder(checkpoint: Path, encoder: TextEncoder) -> None:
+    """A pretrained network understands the embeddings that it was trained on, and no others."""
+    try:
+        spec = checkpoint_folder.resolve(checkpoint) / checkpoint_folder.SPEC
+    except FileNotFoundError:
+        logging.warning(
+            "%s does not say which sentence encoder it was trained with (RT-1: USE-large/5); here it is %s. "
+            "With another one it has to learn the instructions anew, which a frozen trunk cannot.",
+            checkpoint,
+            encoder.identity,
+        )
+        return
+    require_same_encoder(PolicySpec.load(spec).encoder, encoder.identity, f"the pretrained {checkpoint}")
 
 
 @gin.configurable(module="rt1", denylist=["options", "strategy"])
@@ -74,6 +92,7 @@ def make_trainable(
         report = load_imagenet_weights(trunk, imagenet_weights)
         logging.info("ImageNet weights %s: %s", imagenet_weights, report.summary())
     if options.pretrained_checkpoint is not None:
+        _require_its_encoder(options.pretrained_checkpoint, encoder)
         report = load_weights(trainable.network, options.pretrained_checkpoint, new_ok=new_ok)
         logging.info("Pretrained %s: %s", options.pretrained_checkpoint, report.summary())
     return trainable

@@ -1,5 +1,6 @@
 """Fine-tuning RT-1 on food acquisition: one image and an instruction to four execution parameters."""
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import gin
 import numpy as np
 import tensorflow as tf
+from absl import logging
 from tf_agents.trajectories import time_step as ts
 from tf_agents.trajectories import trajectory as trajectory_lib
 
@@ -57,9 +59,11 @@ class FoodTrainable(RT1Trainable):
         self._evaluate = tf.function(self._evaluate_batch, reduce_retracing=True)
 
     def fingerprint(self) -> Mapping[str, Any]:
+        split = hashlib.sha256(self._split.train.tobytes() + b"/" + self._split.val.tobytes())
         return {
+            **super().fingerprint(),
             "data": self._data.fingerprint,
-            "training_examples": int(len(self._split.train)),
+            "split": split.hexdigest(),
             "batch_size": self._batch_size,
         }
 
@@ -177,7 +181,14 @@ def make_food_trainable(
     """
     data = read_food_npz(dataset_file, encoder_identity)
     require_same_encoder(encoder.identity, data.encoder, f"the embeddings of {dataset_file}")
-    split = load_or_make_split(split_file, len(data), seed)
+    split = load_or_make_split(split_file, len(data), seed, fingerprint=data.fingerprint)
+    logging.info(
+        "%s: %d examples to train on, %d held out (%s).",
+        dataset_file,
+        len(split.train),
+        len(split.val),
+        split_file,
+    )
     head = CROSS_ENTROPY if loss_type == losses.CROSS_ENTROPY else REGRESSION
     tf.keras.utils.set_random_seed(seed)
     with strategy.scope():
@@ -187,7 +198,8 @@ def make_food_trainable(
             head=head,
             time_sequence_length=1,
         )
-        agent = make_agent(network, loss_type=loss_type, frozen=frozen, seed=seed)
+        # The network's own shift knows no labels; the food data's is Augmentation.shift, which moves them.
+        agent = make_agent(network, loss_type=loss_type, frozen=frozen, seed=seed, random_shift=False)
     description = PolicyDescription(
         network=network.arguments(),
         image_size=(image_size, image_size),

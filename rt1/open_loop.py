@@ -120,6 +120,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--gin_bindings", action="append", default=[], help="as in training")
     parser.add_argument("--out", required=True, help="folder for the plots")
     options = parser.parse_args(arguments)
+    if not Path(options.config_file).is_file():
+        parser.error(f"there is no such --config_file: {options.config_file}")
     gin.add_config_file_search_path(str(Path(__file__).resolve().parent.parent))
     # What only training uses may be bound in the file, too.
     gin.parse_config_files_and_bindings(

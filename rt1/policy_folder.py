@@ -89,7 +89,10 @@ def read_description(folder: str | Path) -> PolicyDescription:
     value = files.read_json(folder / NETWORK)
     spec = PolicySpec.load(folder / checkpoint_folder.SPEC)
     try:
-        value["image_size"] = tuple(value["image_size"])
+        height, width = (int(side) for side in value["image_size"])
+        value["image_size"] = (height, width)
+        if not isinstance(value["network"], dict):
+            raise TypeError(f"network must be an object, not {value['network']!r}")
         return PolicyDescription(spec=spec, **value)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{folder / NETWORK} does not describe an RT-1 policy: {error}") from error

@@ -51,7 +51,11 @@ class RldsTrainable(RT1Trainable):
         return self._data
 
     def fingerprint(self) -> Mapping[str, Any]:
-        return {"data": self._data.statistics.fingerprint, "batch_size": self._batch_size}
+        return {
+            **super().fingerprint(),
+            "data": self._data.statistics.fingerprint,
+            "batch_size": self._batch_size,
+        }
 
     def batches(self, epoch: int, skip: int = 0) -> Iterable[Any]:
         return self.distribute(

@@ -64,6 +64,16 @@ class RT1Trainable(abc.ABC):
     def step(self) -> int:
         return int(self._agent.train_step_counter)
 
+    def fingerprint(self) -> Mapping[str, Any]:
+        """What a resumed run must have in common with the run before, beside its data."""
+        description = self._description
+        return {
+            "network": dict(description.network),
+            "image_size": list(description.image_size),
+            "loss_type": description.loss_type,
+            "encoder": description.spec.encoder,
+        }
+
     @abc.abstractmethod
     def experience(self, batch: Any) -> tuple[trajectory_lib.Trajectory, tf.Tensor]:
         """A batch of the input pipeline as the agent takes it, and the weights [b, t] of its steps."""
@@ -128,8 +138,9 @@ def make_agent(
     loss_type: str,
     frozen: Iterable[str],
     seed: int,
+    **arguments: Any,
 ) -> SequenceAgent:
-    """The agent of a network, with the optimiser that gin configures."""
+    """The agent of a network, with the optimiser that gin configures; further arguments are the agent's."""
     return SequenceAgent(
         specs.time_step_spec(network.input_tensor_spec),
         network.output_tensor_spec,
@@ -138,4 +149,5 @@ def make_agent(
         loss_type=loss_type,
         frozen=tuple(frozen),
         seed=seed,
+        **arguments,
     )

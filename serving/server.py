@@ -1,5 +1,6 @@
 """Runs the app behind waitress until it is told to stop, and stops without losing an answer."""
 
+import os
 import signal
 import threading
 import time
@@ -98,12 +99,17 @@ def run(
     with _signals(stop):
         loading.start()
         _serve(engine, sockets, stop, settings.drain_timeout_s)
-    # A thread inside TensorFlow while the interpreter goes down would abort the process.
-    loading.join(settings.drain_timeout_s)
     server.task_dispatcher.shutdown(timeout=_POLL_S)
     wasyncore.close_all(sockets)
+    loading.join(_POLL_S)
     logging.info("Stopped.")
-    return 1 if failed.is_set() else 0
+    status = 1 if failed.is_set() else 0
+    if loading.is_alive():
+        # A thread inside TensorFlow while the interpreter goes down would abort the process, and a policy
+        # that is being compiled cannot be told to stop. Nothing is left to be finished.
+        logging.flush()
+        os._exit(status)
+    return status
 
 
 def _serve(engine: Engine, sockets: dict[int, Any], stop: threading.Event, drain_timeout_s: float) -> None:

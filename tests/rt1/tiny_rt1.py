@@ -77,7 +77,7 @@ def randomise(network: TransformerNetwork, seed: int) -> None:
             continue
         # About unit gain (swish and squeeze-excite shrink); positions are a table; FiLM's would drown the
         # image in the instruction; regressed values are to lie around the middle of their bounds.
-        scale = {"_position_emb": 1.0, "_projection_add": 0.3, "_projection_mult": 0.1}
+        scale = {"_position_emb": 1.0, "_projection_add": 0.8, "_projection_mult": 0.3}
         scale["_regression_output"] = 0.02
         fan = np.prod(shape[:2] if name.endswith("depthwise_kernel") else shape[:-1])
         factor = scale.get(name.split("/")[-2], (1.5 if len(shape) == 4 else 1.3) / np.sqrt(fan))
@@ -92,6 +92,7 @@ def observations(
     blocks = rng.integers(0, 256, (b, t, 4, 4, 3))
     image = blocks.repeat(size // 4, axis=2).repeat(size // 4, axis=3).astype(np.uint8)
     embedding = rng.normal(size=(b, 1, embedding_size)).astype(np.float32)
+    embedding /= np.linalg.norm(embedding, axis=-1, keepdims=True)
     return {IMAGE: image, EMBEDDING: np.repeat(embedding, t, axis=1)}
 
 
