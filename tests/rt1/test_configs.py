@@ -42,7 +42,7 @@ def options_for(name: str, folder: Path, **changes: object) -> TrainOptions:
         "split_file": folder / "split.npz",
         "batch_size": 4,
         "image_size": 32,
-        "loss_type": "smooth_l1" if food else "cross_entropy",
+        "loss_type": "smooth_l1" if name == "transformer_mixin" else "cross_entropy",
         "pretrained_checkpoint": None,
         "frozen": (),
         "seed": 0,
