@@ -117,7 +117,7 @@ def main() -> None:
     run(
         "train.py", "--model=rt1", "--config_file=configs/demo.gin", f"--dataset_file={dataset}",
         f"--checkpoint_dir={checkpoints}", f"--image_size={IMAGE_SIZE}", "--batch_size=32",
-        "--loss_type=cross_entropy", "--num_epochs=6", f"--seed={SEED}", *limit,
+        "--loss_type=cross_entropy", "--num_epochs=4", f"--seed={SEED}", *limit,
     )  # fmt: skip
     best = checkpoint_folder.pointer(checkpoints, checkpoint_folder.BEST)
     if best is None:

@@ -266,7 +266,8 @@ def test_setup_works_once_and_again_after_a_change(checkout: Path) -> None:
     assert first.returncode == 0, first.stderr
     assert run([checkout / ".venv/bin/python", "-c", "import pip"]).returncode == 0
     runtime_stamp = stamp.read_text()
-    # Nothing to do: nothing is said and pip is not asked.
+    # Nothing to do, whatever the development list says: nothing is said and pip is not asked.
+    (checkout / DEVELOPMENT).write_text(f"# changed\n-r {RUNTIME}\n")
     again = setup(checkout, "--runtime")
     assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
     # The development list is more, and then serves both.

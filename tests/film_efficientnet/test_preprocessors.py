@@ -58,7 +58,13 @@ def test_content_moves_and_zeros_come_in() -> None:
     downs, rights = {d for d, _ in found}, {r for _, r in found}
     assert downs == set(range(-3, 4))  # Both ends are reached.
     assert rights == set(range(-5, 6))
-    assert len(found) > 30  # The two axes are drawn independently.
+    assert len(found) > 30
+
+
+def test_the_two_axes_are_drawn_independently() -> None:
+    """With equal padding one draw for both would leave the content on the diagonal."""
+    found = [_offset(random_shift(_tensor(), (4, 4), _seed(i)).numpy(), (4, 4)) for i in range(20)]
+    assert any(down != right for down, right in found)
 
 
 def _tensor() -> tf.Tensor:
