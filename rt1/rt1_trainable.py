@@ -62,7 +62,7 @@ class RT1Trainable(abc.ABC):
 
     @property
     def step(self) -> int:
-        return int(self._agent.train_step_counter)
+        return int(self._agent.train_step_counter.numpy())
 
     def fingerprint(self) -> Mapping[str, Any]:
         """What a resumed run must have in common with the run before, beside its data."""
