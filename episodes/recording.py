@@ -36,11 +36,14 @@ class FrameTimes(Times):
       checksum: uint32 [n] of the payload; equal neighbours are a frozen camera.
       shape: of a decoded frame, (H, W, 3) or (H, W), from the first message.
       dtype: ``uint8`` or ``uint16``.
+      undecodable: messages that hold no whole image, by their place among all of the topic; the arrays
+        above are without them.
     """
 
     checksum: np.ndarray
     shape: tuple[int, ...]
     dtype: str
+    undecodable: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

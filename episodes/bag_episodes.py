@@ -1,0 +1,194 @@
+"""A bag as a stream of episodes: plan from the index, then each needed frame decoded once, in the order in
+which the bag holds them."""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from episodes import bag_index, topics
+from episodes.bags.bag import Bag
+from episodes.bags.reader import open_bag
+from episodes.episode import (
+    DISCOUNT,
+    IS_FIRST,
+    IS_LAST,
+    IS_TERMINAL,
+    LANGUAGE_INSTRUCTION,
+    REWARD,
+)
+from episodes.episode_stream import EpisodeStream, Frame, PlannedEpisode
+from episodes.images import decode_frame
+from episodes.npz import open_npz
+from episodes.settings import ConversionSettings
+from episodes.synchronise import EpisodePlan, plan_episodes
+from episodes.tasks import MissingTaskError, instructions_from_topic
+
+
+class BagEpisodes:
+    """The episodes of an open bag; an ``EpisodeStream``."""
+
+    def __init__(self, bag: Bag, settings: ConversionSettings) -> None:
+        """Indexes the bag and plans its episodes.
+
+        Raises:
+          BagError: the bag is damaged.
+          TopicError: a topic is missing, ambiguous or empty, or holds something else.
+          SyncError: an episode is out of tolerance, and settings do not tell to keep it.
+          MissingTaskError: an episode without an instruction; all of the bag's are listed.
+        """
+        self._bag, self._settings = bag, settings
+        resolution = bag_index.resolve_topics(bag, settings.topics)
+        self._recording = bag_index.index_bag(bag, resolution, settings.depth_unit_m)
+        self._cameras = {
+            topic: bag_index.CAMERA_FIELDS[part]
+            for part, topic in resolution.found.items()
+            if part in topics.CAMERAS
+        }
+        planned = plan_episodes(self._recording, settings.sync)
+        self._plans = planned.episodes
+        self.episodes: Sequence[PlannedEpisode] = tuple(
+            self._planned(plan, f"{i:04d}", text)
+            for i, (plan, text) in enumerate(zip(self._plans, self._instructions(), strict=True))
+        )
+        self.report: Mapping[str, Any] = {
+            "notes": list(self._recording.notes),
+            "topics": dict(resolution.found),
+            "absent": sorted(resolution.missing),
+            "refused": [str(error) for error in planned.refused],
+        }
+
+    def frames(self) -> Iterator[Frame]:
+        """See ``EpisodeStream``."""
+        wanted = {field: self._wanted(field) for field in self._recording.frames}
+        skipped = {f: frozenset(times.undecodable) for f, times in self._recording.frames.items()}
+        seen = dict.fromkeys(wanted, 0)  # All messages of the topic.
+        index = dict.fromkeys(wanted, 0)  # Those in the recording.
+        for message in self._bag.messages(self._cameras):
+            field = self._cameras[message.connection.topic]
+            if message.connection.msgtype not in topics.TYPES[topics.IMAGE]:
+                continue
+            seen[field] += 1
+            if seen[field] - 1 in skipped[field]:
+                continue
+            uses = wanted[field].pop(index[field], ())
+            index[field] += 1
+            if uses:
+                image = self._prepared(field, self._bag.decode(message))
+                for episode, steps in uses:
+                    yield Frame(episode, field, steps, image)
+
+    def _prepared(self, field: str, decoded: Any) -> np.ndarray:
+        image = decode_frame(decoded, field, depth_unit_m=self._settings.depth_unit_m)
+        planned = self._recording.frames[field].shape
+        if image.shape != planned:
+            raise ValueError(
+                f"{self._bag.path}: {field} must keep the size of its first frame, {planned}. "
+                f"Received: {image.shape}"
+            )
+        return resize(image, self._size(field))
+
+    def _wanted(self, field: str) -> dict[int, tuple[tuple[int, tuple[int, ...]], ...]]:
+        """Index of a message -> (episode, steps) that show it."""
+        wanted: dict[int, tuple[tuple[int, tuple[int, ...]], ...]] = {}
+        for episode, plan in enumerate(self._plans):
+            messages = plan.frames[field]
+            order = np.argsort(messages, kind="stable")
+            used, starts = np.unique(messages[order], return_index=True)
+            for message, steps in zip(used, np.split(order, starts[1:]), strict=True):
+                uses = wanted.get(int(message), ())
+                wanted[int(message)] = (*uses, (episode, tuple(int(s) for s in steps)))
+        return wanted
+
+    def _size(self, field: str) -> tuple[int, int] | None:
+        return self._settings.image_sizes.get(field)
+
+    def _instructions(self) -> list[np.ndarray]:
+        texts, missing = [], []
+        said = self._recording.instruction
+        for i, plan in enumerate(self._plans):
+            sentence = self._settings.tasks.of(self._bag.path, f"{i:04d}")
+            if sentence is None and said is None:
+                missing.append(f"{self._bag.path}#{i:04d}")
+                continue
+            steps = len(plan.times_ns)
+            texts.append(
+                np.full(steps, sentence)
+                if sentence is not None
+                else instructions_from_topic(said, plan.times_ns)
+            )
+        if missing:
+            raise MissingTaskError(f"No task is given for {', '.join(missing)}")
+        return texts
+
+    def _planned(self, plan: EpisodePlan, name: str, instructions: np.ndarray) -> PlannedEpisode:
+        shapes: dict[str, tuple[tuple[int, ...], str]] = {}
+        for field in plan.frames:
+            times = self._recording.frames[field]
+            size = self._size(field)
+            shape = times.shape if size is None else (*size, *times.shape[2:])
+            shapes[field] = (shape, times.dtype)
+        return PlannedEpisode(
+            name=name,
+            columns={**plan.columns, **step_columns(len(plan.times_ns), instructions)},
+            frames=shapes,
+            joint_names=plan.joint_names,
+            action_names=plan.action_names,
+            report=plan.report.to_json(),
+        )
+
+
+def step_columns(steps: int, instructions: np.ndarray) -> dict[str, np.ndarray]:
+    """The columns that a demonstration has whatever was recorded: it ends because the task was done.
+
+    Args:
+      steps: T.
+      instructions: T str.
+
+    Returns:
+      ``language_instruction``, flags, ``reward`` (1 on the last step) and ``discount`` (1).
+    """
+    last = np.arange(steps) == steps - 1
+    return {
+        LANGUAGE_INSTRUCTION: instructions,
+        IS_FIRST: np.arange(steps) == 0,
+        IS_LAST: last,
+        IS_TERMINAL: last,
+        REWARD: last.astype(np.float32),
+        DISCOUNT: np.ones(steps, np.float32),
+    }
+
+
+def resize(image: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
+    """Brings a frame to a size: colour by area averaging (linear where it grows), depth by nearest.
+
+    Depth is never averaged: between near and far there is nothing.
+
+    Args:
+      image: uint8 [H, W, 3] or uint16 [H, W].
+      size: (height, width); None leaves it.
+    """
+    if size is None or image.shape[:2] == size:
+        return image
+    height, width = size
+    if image.ndim == 2:
+        return cv2.resize(image, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+    shrinks = height <= image.shape[0] and width <= image.shape[1]
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+@contextlib.contextmanager
+def open_source(path: Path, settings: ConversionSettings) -> Iterator[EpisodeStream]:
+    """Opens a bag, or an NPZ file of one episode, as a stream of episodes.
+
+    Raises:
+      ValueError: as ``BagEpisodes`` and ``episodes.npz.open_npz`` say.
+    """
+    if path.suffix == ".npz":
+        yield open_npz(path, instruction=settings.tasks.of(path, "0000"))
+        return
+    with open_bag(path, salvage=settings.salvage) as bag:
+        yield BagEpisodes(bag, settings)
