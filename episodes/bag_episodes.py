@@ -6,23 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from episodes import bag_index, topics
 from episodes.bags.bag import Bag
 from episodes.bags.reader import open_bag
-from episodes.episode import (
-    DISCOUNT,
-    IS_FIRST,
-    IS_LAST,
-    IS_TERMINAL,
-    LANGUAGE_INSTRUCTION,
-    REWARD,
-)
 from episodes.episode_stream import EpisodeStream, Frame, PlannedEpisode
-from episodes.images import decode_frame
-from episodes.npz import open_npz
+from episodes.images import decode_frame, resize
+from episodes.npz import open_npz, step_columns
 from episodes.settings import ConversionSettings
 from episodes.synchronise import EpisodePlan, plan_episodes
 from episodes.tasks import MissingTaskError, instructions_from_topic
@@ -139,45 +130,6 @@ class BagEpisodes:
             action_names=plan.action_names,
             report=plan.report.to_json(),
         )
-
-
-def step_columns(steps: int, instructions: np.ndarray) -> dict[str, np.ndarray]:
-    """The columns that a demonstration has whatever was recorded: it ends because the task was done.
-
-    Args:
-      steps: T.
-      instructions: T str.
-
-    Returns:
-      ``language_instruction``, flags, ``reward`` (1 on the last step) and ``discount`` (1).
-    """
-    last = np.arange(steps) == steps - 1
-    return {
-        LANGUAGE_INSTRUCTION: instructions,
-        IS_FIRST: np.arange(steps) == 0,
-        IS_LAST: last,
-        IS_TERMINAL: last,
-        REWARD: last.astype(np.float32),
-        DISCOUNT: np.ones(steps, np.float32),
-    }
-
-
-def resize(image: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
-    """Brings a frame to a size: colour by area averaging (linear where it grows), depth by nearest.
-
-    Depth is never averaged: between near and far there is nothing.
-
-    Args:
-      image: uint8 [H, W, 3] or uint16 [H, W].
-      size: (height, width); None leaves it.
-    """
-    if size is None or image.shape[:2] == size:
-        return image
-    height, width = size
-    if image.ndim == 2:
-        return cv2.resize(image, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
-    shrinks = height <= image.shape[0] and width <= image.shape[1]
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
 @contextlib.contextmanager

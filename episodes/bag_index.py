@@ -78,9 +78,13 @@ def index_bag(bag: Bag, resolution: Resolution, depth_unit_m: float | None = Non
             raise
         except ValueError as error:
             raise TopicError(f"{bag.path}: {message.connection.topic}: {error}") from error
-    empty = [f"{part} ({topic})" for part, topic in resolution.found.items() if not collectors[part].count]
+    empty = [
+        f"{part} ({topic}): {collectors[part].explain_empty()}"
+        for part, topic in resolution.found.items()
+        if not collectors[part].count
+    ]
     if empty:
-        raise TopicError(f"{bag.path} has no messages for {', '.join(empty)}. Received: empty topics")
+        raise TopicError(f"{bag.path} must have messages for every topic. Received: {'; '.join(empty)}")
     done: dict[str, Any] = {part: c.done(resolution.found[part]) for part, c in collectors.items()}
     return Recording(
         path=bag.path,
@@ -124,6 +128,9 @@ class _Collector:
         stamps, logs = (np.frombuffer(a, np.int64).copy() for a in (self._stamps, self._logs))
         return {"topic": topic, "stamp_ns": stamps, "log_ns": logs, "zero_stamps": self._zero}
 
+    def explain_empty(self) -> str:
+        return "no messages"
+
     def take(self, message: Message, decoded: Any) -> bool:
         """Keeps what is needed of a message; False leaves it out."""
         raise NotImplementedError
@@ -140,16 +147,31 @@ class _Frames(_Collector):
         self._first: np.ndarray | None = None
         self._messages = 0
         self._undecodable: list[int] = []
+        self._reason = ""
 
     def take(self, message: Message, decoded: Any) -> bool:
         self._messages += 1
         if not _is_whole(decoded):
+            if not self._undecodable:
+                self._reason = self._reason_for(decoded)
             self._undecodable.append(self._messages - 1)
             return False
         if self._first is None:
             self._first = decode_frame(decoded, self._field, depth_unit_m=self._depth_unit_m)
         self._checksums.append(zlib.crc32(decoded.data))
         return True
+
+    def explain_empty(self) -> str:
+        if not self._messages:
+            return super().explain_empty()
+        return f"none of its {self._messages} messages holds a whole image; the first: {self._reason}"
+
+    def _reason_for(self, decoded: Any) -> str:
+        try:
+            decode_frame(decoded, self._field, depth_unit_m=self._depth_unit_m)
+        except ValueError as error:
+            return str(error)
+        return "its end is missing"
 
     def done(self, topic: str) -> FrameTimes:
         assert self._first is not None  # There was a message.
@@ -237,7 +259,7 @@ def _is_whole(image: Any) -> bool:
     """Whether an image's bytes reach to its end; a look at the length or the last bytes, no decoding."""
     data = image.data
     if hasattr(image, "encoding"):
-        return len(data) > (image.height - 1) * image.step and image.height > 0
+        return (image.height - 1) * image.step < len(data) <= image.height * image.step
     end = bytes(data[-_TRAILER:]).rstrip(b"\0")
     head = bytes(data[: _DEPTH_HEADER + len(_PNG)])
     if head.startswith(_JPEG):

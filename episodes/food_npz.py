@@ -10,16 +10,14 @@
 """
 
 import dataclasses
-import hashlib
-import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from absl import logging
 
 from core import files, food
+from episodes.npz_members import open_members
 from language import check_embeddings
 
 IMAGES, ACTIONS, EMBEDDINGS = "images", "actions", "embeddings"
@@ -27,7 +25,6 @@ ENCODER, INSTRUCTIONS = "encoder", "instructions"
 EMBEDDING_SIZE = 512
 
 _REQUIRED = (IMAGES, ACTIONS, EMBEDDINGS)
-_LFS_POINTER = b"version https://git-lfs"
 _CHECK_BYTES = 64 << 20  # Images are range-checked in pieces of about this size.
 
 
@@ -114,24 +111,23 @@ def read_food_npz(path: str | Path, encoder: str | None = None) -> FoodData:
         or value is not as the module says, or the encoder is unknown or another one.
     """
     path = Path(path)
-    with path.open("rb") as file:
-        if file.read(len(_LFS_POINTER)) == _LFS_POINTER:
-            raise ValueError(
-                f"{path} is a git-lfs pointer, not the data itself: run `git lfs pull` where it came from."
+    with open_members(path) as npz:
+        missing = [name for name in _REQUIRED if name not in npz.members]
+        if missing:
+            raise ValueError(f"{path} lacks {missing}. Received keys: {sorted(npz.members)}")
+        if npz.is_compressed(IMAGES):
+            logging.warning(
+                "%s is compressed, so its %s are read into memory whole (%.1f GB). np.savez writes files "
+                "that need not be.",
+                path,
+                IMAGES,
+                npz.members[IMAGES].file_size / 1e9,
             )
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = {Path(i.filename).stem: i for i in archive.infolist()}
-            missing = [name for name in _REQUIRED if name not in members]
-            if missing:
-                raise ValueError(f"{path} lacks {missing}. Received keys: {sorted(members)}")
-            images = _map_or_read(path, archive, members[IMAGES])
-            actions, embeddings = (_read(path, archive, members[n]) for n in (ACTIONS, EMBEDDINGS))
-            stored = str(_read(path, archive, members[ENCODER])) if ENCODER in members else None
-            names = _read(path, archive, members[INSTRUCTIONS]) if INSTRUCTIONS in members else None
-            fingerprint = _fingerprint(members)
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"{path} is not a whole NPZ file: {error}") from error
+        images = npz.map_or_read(IMAGES)
+        actions, embeddings = npz.read(ACTIONS), npz.read(EMBEDDINGS)
+        stored = str(npz.read(ENCODER)) if ENCODER in npz.members else None
+        names = npz.read(INSTRUCTIONS) if INSTRUCTIONS in npz.members else None
+        fingerprint = npz.fingerprint()
     actions, embeddings = _checked(images, actions, embeddings, path)
     return FoodData(
         images=images,
@@ -201,61 +197,3 @@ def _canonical_instructions(names: Sequence[str], n: int, path: Path) -> tuple[s
         raise ValueError(f"{path}: {INSTRUCTIONS} must have one name for each image. Received: {len(names)}")
     canonical = {name: food.combination(*food.split_combination(name)) for name in set(names)}
     return tuple(canonical[name] for name in names)
-
-
-def _fingerprint(members: dict[str, zipfile.ZipInfo]) -> str:
-    # The archive's directory holds a CRC of every member's uncompressed bytes: no data is read.
-    digest = hashlib.sha256()
-    for name in sorted(members):
-        digest.update(f"{name} {members[name].CRC} {members[name].file_size}\n".encode())
-    return digest.hexdigest()
-
-
-def _read(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
-    with archive.open(member) as file:
-        try:
-            return np.lib.format.read_array(file, allow_pickle=False)
-        except ValueError as error:
-            raise ValueError(f"{path}: {member.filename} is not a plain array: {error}") from error
-
-
-def _map_or_read(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
-    if member.compress_type != zipfile.ZIP_STORED:
-        logging.warning(
-            "%s is compressed, so its %s are read into memory whole (%.1f GB). np.savez writes files that "
-            "need not be.",
-            path,
-            IMAGES,
-            member.file_size / 1e9,
-        )
-        return _read(path, archive, member)
-    with path.open("rb") as file:
-        _seek_to_content(file, member, path)
-        header = _array_header(file)
-        offset = file.tell()
-    if header is None or header[2].hasobject:
-        return _read(path, archive, member)
-    shape, fortran_order, dtype = header
-    if int(np.prod(shape, dtype=np.int64)) * dtype.itemsize + offset > path.stat().st_size or 0 in shape:
-        return _read(path, archive, member)
-    order = "F" if fortran_order else "C"
-    return np.memmap(path, dtype, "r", offset, shape, order)  # type: ignore[call-overload]
-
-
-def _seek_to_content(file: IO[bytes], member: zipfile.ZipInfo, path: Path) -> None:
-    # The local header repeats name and extra field, whose length may differ from the directory's.
-    file.seek(member.header_offset)
-    local = file.read(30)
-    if local[:4] != b"PK\x03\x04":
-        raise ValueError(f"{path} is damaged: {member.filename} is not where its directory says.")
-    name_length, extra_length = (int.from_bytes(local[i : i + 2], "little") for i in (26, 28))
-    file.seek(name_length + extra_length, 1)
-
-
-def _array_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype] | None:
-    version = np.lib.format.read_magic(file)
-    if version == (1, 0):
-        return np.lib.format.read_array_header_1_0(file)
-    if version == (2, 0):
-        return np.lib.format.read_array_header_2_0(file)
-    return None

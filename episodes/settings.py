@@ -3,14 +3,16 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import gin
 
+from episodes import topics as topics_lib
 from episodes.bag_index import CAMERA_FIELDS
-from episodes.sync_settings import SyncSettings
+from episodes.episode import ACTION, IMAGE, JOINT_POSITIONS
+from episodes.sync_settings import KEEP, NEXT_JOINT_POSITIONS, REFUSE, SyncSettings
 from episodes.tasks import Tasks
 from episodes.topics import TopicMap
 
@@ -18,6 +20,13 @@ from episodes.topics import TopicMap
 FORMAT_VERSION = 1
 JPEG, PNG = "jpeg", "png"
 SPLITS = ("train", "val", "test")
+# Parts of a topic map as the synchronisation calls them.
+_FIELDS: Mapping[str, str] = {
+    **CAMERA_FIELDS,
+    topics_lib.JOINTS: JOINT_POSITIONS,
+    topics_lib.COMMAND: ACTION,
+    topics_lib.POSE: ACTION,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +104,54 @@ class ConversionSettings:
         """Hexadecimal digest of what decides the episodes of one source; splits and shards do not."""
         value = {**self.to_json(), "tasks": self.tasks.mentions(source)}
         return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+@gin.configurable("synchronisation", module="episodes")
+def make_sync_settings(
+    rate_hz: float | None = None,
+    clock: str = IMAGE,
+    tolerance_s: Mapping[str, float] | None = None,
+    default_tolerance_s: float = 0.05,
+    maximum_trim_s: float = 1.0,
+    out_of_tolerance: str = REFUSE,
+    log_time: Sequence[str] = (),
+    joint_names: Sequence[str] = (),
+    joint_publisher: str | None = None,
+    action: str = NEXT_JOINT_POSITIONS,
+    gripper_joint: str | None = None,
+    start_marks: Sequence[str] = (),
+    stop_marks: Sequence[str] = (),
+    idle: str = KEEP,
+    idle_speed: float = 0.01,
+    minimum_idle_s: float = 1.0,
+) -> SyncSettings:
+    """``SyncSettings`` as gin configures them; the arguments are its attributes.
+
+    ``clock``, ``tolerance_s`` and ``log_time`` may name parts of the topic map (``image``, ``joints``,
+    ``command``) instead of fields.
+    """
+    return SyncSettings(
+        rate_hz=rate_hz,
+        clock=_field(clock),
+        tolerance_s={_field(name): value for name, value in (tolerance_s or {}).items()},
+        default_tolerance_s=default_tolerance_s,
+        maximum_trim_s=maximum_trim_s,
+        out_of_tolerance=out_of_tolerance,
+        log_time=tuple(_field(name) for name in log_time),
+        joint_names=tuple(joint_names),
+        joint_publisher=joint_publisher,
+        action=action,
+        gripper_joint=gripper_joint,
+        start_marks=tuple(start_marks),
+        stop_marks=tuple(stop_marks),
+        idle=idle,
+        idle_speed=idle_speed,
+        minimum_idle_s=minimum_idle_s,
+    )
+
+
+def _field(name: str) -> str:
+    return _FIELDS.get(name, name)
 
 
 @gin.configurable("conversion", module="episodes")

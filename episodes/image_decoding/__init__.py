@@ -1,0 +1,1 @@
+"""The pixels of ROS image messages; ``episodes.images`` is the door."""

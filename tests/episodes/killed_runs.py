@@ -1,0 +1,99 @@
+"""Conversions in processes of their own that are killed; run by ``test_kill``.
+
+    python -m tests.episodes.killed_runs convert OUT WORKERS SOURCE…
+    python -m tests.episodes.killed_runs at_each_rename FOLDER
+
+The second forks one conversion for each rename that it makes and kills it there, before or after; it says on
+stdout how many it killed, and fails where a data set is not whole or does not become whole afterwards. It
+imports no TensorFlow, so that forks are cheap and safe.
+"""
+
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+from episodes.conversion import convert
+from tests.episodes import fake_sources as fake
+
+SETTINGS = fake.settings(max_shard_bytes=20_000, split_salt="3")
+NAME = "tiny"
+
+
+def run(paths: list[Path], out: Path, workers: int = 0) -> None:
+    report = convert(paths, SETTINGS, out, NAME, workers=workers, opener=fake.open_fake)
+    assert report.exit_code == 0, report.to_text()
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Every file and its bytes."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def data_set(out: Path) -> dict[str, bytes] | None:
+    folder = out / NAME / "1.0.0"
+    return tree(folder) if folder.exists() else None
+
+
+def kill_at(number: int, before: bool) -> None:
+    """Has this process killed at one of its renames."""
+    seen = 0
+
+    def patched(name):
+        original = getattr(Path, name)
+
+        def rename(self, target):
+            nonlocal seen
+            seen += 1
+            if before and seen == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+            result = original(self, target)
+            if seen == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return result
+
+        setattr(Path, name, rename)
+
+    patched("rename")
+    patched("replace")
+
+
+def at_each_rename(folder: Path) -> int:
+    paths = [fake.write_source(folder / "bags", f"b{i}.fake", lengths=[3, 4]) for i in range(4)]
+    run(paths[:2], folder / "start")
+    shutil.copytree(folder / "start", folder / "end")
+    run(paths, folder / "end")
+    old, new = data_set(folder / "start"), data_set(folder / "end")
+    assert old != new
+    killed = number = 0
+    while True:
+        number += 1
+        for before in (True, False):
+            out = folder / f"{number}-{before}"
+            shutil.copytree(folder / "start", out)
+            child = os.fork()
+            if child == 0:
+                kill_at(number, before)
+                run(paths, out)
+                os._exit(0)
+            _, status = os.waitpid(child, 0)
+            if not os.WIFSIGNALED(status):
+                assert os.WEXITSTATUS(status) == 0
+                return killed
+            killed += 1
+            # Between two renames there is none.
+            assert data_set(out) in (old, new, None), (number, before)
+            run(paths, out)
+            assert data_set(out) == new, (number, before)
+            left = sorted(p.name for p in (out / f".work-{NAME}").rglob("*"))
+            assert left == ["hashes.json", "lock", "staged"], left
+            assert [p.name for p in (out / NAME).iterdir()] == ["1.0.0"]
+            shutil.rmtree(out)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "convert":
+        run([Path(p) for p in sys.argv[4:]], Path(sys.argv[2]), int(sys.argv[3]))
+    else:
+        sys.stdout.write(f"{at_each_rename(Path(sys.argv[2]))}\n")
