@@ -86,7 +86,10 @@ def find_joints(recording: Recording, settings: SyncSettings) -> JointSelection 
         return None
     also = () if settings.gripper_joint is None else (settings.gripper_joint,)
     samples = dataclasses.replace(samples, stamp_ns=_counted(samples, JOINT_POSITIONS, settings))
-    selection = select_joints(samples, settings.joint_names, settings.joint_publisher, also)
+    try:
+        selection = select_joints(samples, settings.joint_names, settings.joint_publisher, also)
+    except SyncError as error:
+        raise SyncError(f"{recording.path}: {error}") from error
     if settings.action == NEXT_JOINT_POSITIONS and settings.gripper_joint in selection.names:
         raise SyncError(
             f"{recording.path}: the action has {settings.gripper_joint} already; gripper_joint must not be "

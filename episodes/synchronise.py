@@ -69,7 +69,7 @@ def plan_episodes(recording: Recording, settings: SyncSettings) -> EpisodePlans:
     topics = find_topics(recording, settings, joints)
     whole = whole_span(recording, topics)
     spans, notes = _cut(recording, settings, joints, whole)
-    prepared = _Prepared(recording, settings, joints, topics, whole, notes)
+    prepared = _Prepared(settings, joints, topics, whole, notes)
     episodes, refused = [], []
     for i, span in enumerate(spans):
         name = f"{recording.path}"
@@ -89,7 +89,6 @@ def plan_episodes(recording: Recording, settings: SyncSettings) -> EpisodePlans:
 class _Prepared:
     """What the episodes of a recording share."""
 
-    recording: Recording
     settings: SyncSettings
     joints: JointSelection | None
     topics: Mapping[str, Topic]
@@ -193,6 +192,5 @@ def _steps(topics: Mapping[str, Topic], settings: SyncSettings, start_ns: int, e
         return np.zeros(0, np.int64)
     if settings.rate_hz is not None:
         return resampling.ticks(start_ns, end_ns, settings.rate_hz)
-    clock = topics[settings.clock]
-    stamps = clock.series[0]
+    stamps = topics[settings.clock].series[0]
     return stamps[(stamps >= start_ns) & (stamps <= end_ns)]

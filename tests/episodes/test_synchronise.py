@@ -531,7 +531,10 @@ class TestActions:
             ({"action": "command"}, "needs a topic of its own"),
             ({"action": "pose_difference"}, "needs a topic of its own"),
             ({"gripper_joint": "joint_1"}, "must not be among the observed joints"),
-            ({"gripper_joint": "finger"}, "must publish the joints .'finger'.*joint_1"),
+            (
+                {"gripper_joint": "finger"},
+                "^demo.bag: /joint_states must publish the joints .'finger'.*joint_1",
+            ),
             ({"clock": "observation/depth"}, "the clock must be a recorded field"),
             ({"start_marks": ("go",)}, "needs a topic of marks"),
         ],
