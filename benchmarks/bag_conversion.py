@@ -96,12 +96,12 @@ def eipl_rule(bag: Path, folder: Path, hz: float) -> int:
     images: dict[str, list[np.ndarray]] = {topic: [] for topic in (COLOUR, DEPTH, *TACTILE)}
     joints: list[np.ndarray] = []
     with AnyReader([bag]) as reader:
-        tick = reader.start_time
+        tick = float(reader.start_time - START_NS)  # Less digits than a double has.
         while True:
             row: dict[str, Any] = {}
             for topic in (*images, JOINT_TOPIC):
                 connections = [c for c in reader.connections if c.topic == topic]
-                for connection, _, data in reader.messages(connections, start=int(tick)):
+                for connection, _, data in reader.messages(connections, start=START_NS + round(tick)):
                     row[topic] = reader.deserialize(data, connection.msgtype)
                     break
             if len(row) <= len(images):
@@ -118,7 +118,7 @@ def eipl_rule(bag: Path, folder: Path, hz: float) -> int:
 
 def _plain_image(message: Any) -> np.ndarray:
     if hasattr(message, "format"):
-        return cv2.imdecode(message.data, cv2.IMREAD_COLOR)[..., ::-1].copy()
+        return np.ascontiguousarray(cv2.imdecode(message.data, cv2.IMREAD_COLOR_RGB))
     if message.encoding == "16UC1":
         return message.data.view(np.uint16).reshape(message.height, message.width).copy()
     return message.data.reshape(message.height, message.width, 3).copy()

@@ -166,6 +166,8 @@ class _Opening:
         try:
             part = _open_intact(file, kind, read_through=self._salvage)
         except Exception as error:  # Libraries raise whatever befalls them in damaged data.
+            if not self._salvage and isinstance(error, BagError):
+                raise
             if not self._salvage:
                 raise BagError(f"{file} {_explain(error, kind)}") from error
             part = _SALVAGE[kind](file)

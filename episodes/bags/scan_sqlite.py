@@ -24,6 +24,8 @@ class SqliteRows:
         self._path = path
         try:
             self._database = _connect(path)
+            # So SQLite takes a file that is shorter than its header says; nothing is written.
+            self._database.execute("PRAGMA writable_schema = ON")
             topics = list(self._database.execute("SELECT id, name, type, serialization_format FROM topics"))
         except apsw.Error as error:
             raise BagError(f"{path} cannot be salvaged, its topics are not readable: {error}") from error
@@ -37,13 +39,13 @@ class SqliteRows:
         self._rows, ends = self._count()
         said = f"{path.name} was salvaged: {self._rows - self._orphans} messages; {ends}"
         if self._orphans:
-            said += f"; {self._orphans} messages belong to no known topic"
+            said += f"; {self._orphans} messages belong to no known topic or are none"
         self.notes.append(said)
 
     def messages(self, ids: Collection[int]) -> Generator[tuple[int, int, bytes], None, None]:
         rows = self._database.execute("SELECT topic_id, timestamp, data FROM messages NOT INDEXED")
         for id, log_ns, data in itertools.islice(rows, self._rows):
-            if id in ids:
+            if id in ids and _is_message(log_ns, data):
                 yield id, log_ns, data
 
     def close(self) -> None:
@@ -55,14 +57,18 @@ class SqliteRows:
         most = self._path.stat().st_size  # No row takes less than a byte; a broken tree may go in circles.
         try:
             rows = self._database.execute("SELECT topic_id, timestamp, data FROM messages NOT INDEXED")
-            for id, _, _ in rows:
+            for id, log_ns, data in rows:
                 count += 1
-                self._orphans += id not in known
+                self._orphans += id not in known or not _is_message(log_ns, data)
                 if count > most:
                     break
         except apsw.Error as error:
             return count, f"behind them the database breaks ({error})"
         return count, "its index of times, and any log beside it, were left aside"
+
+
+def _is_message(log_ns: object, data: object) -> bool:
+    return isinstance(log_ns, int) and isinstance(data, bytes)
 
 
 def check_rows(path: Path) -> list[str]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from episodes.conversion import convert
 from tests.episodes import fake_sources as fake
 
-SETTINGS = fake.settings(max_shard_bytes=20_000, split_salt="3")
+SETTINGS = fake.settings(max_shard_bytes=8_000, split_salt="3")
 NAME = "tiny"
 
 
@@ -60,7 +60,7 @@ def kill_at(number: int, before: bool) -> None:
 
 
 def at_each_rename(folder: Path) -> int:
-    paths = [fake.write_source(folder / "bags", f"b{i}.fake", lengths=[3, 4]) for i in range(4)]
+    paths = [fake.write_source(folder / "bags", f"b{i}.fake", lengths=[3]) for i in range(3)]
     run(paths[:2], folder / "start")
     shutil.copytree(folder / "start", folder / "end")
     run(paths, folder / "end")

@@ -226,23 +226,8 @@ def test_a_command_topic_gives_the_actions(tmp_path: Path) -> None:
 
 
 def test_end_effector_actions_come_from_a_pose_topic(tmp_path: Path) -> None:
-    point, quaternion = TYPES["geometry_msgs/msg/Point"], TYPES["geometry_msgs/msg/Quaternion"]
-    pose, stamped = TYPES["geometry_msgs/msg/Pose"], TYPES["geometry_msgs/msg/PoseStamped"]
-    sent = []
-    for k in range(-3, 70):
-        t = 10 * k * MILLISECOND
-        half = 0.5 * (0.4 * t * 1e-9)  # Turns about z with 0.4 rad/s.
-        message = stamped(
-            header=bag_writer.header(START_NS + t),
-            pose=pose(
-                position=point(x=0.2 * t * 1e-9, y=0.1, z=0.3 - 0.05 * t * 1e-9),
-                orientation=quaternion(x=0.0, y=0.0, z=float(np.sin(half)), w=float(np.cos(half))),
-            ),
-        )
-        sent.append(("/tool", message, START_NS + t))
-    messages = sorted([*demonstration_bag.demonstration(), *sent], key=lambda m: m[2])
-    path = bag_writer.write_bag(tmp_path / "d.bag", messages=messages)
-    chosen = settings("pose=/tool", sync={"action": "pose_difference", "gripper_joint": "wrist"})
+    path = demonstration_bag.write_demonstration(tmp_path / "d.bag", poses=True)
+    chosen = settings("pose=/tool_pose", sync={"action": "pose_difference", "gripper_joint": "wrist"})
     (columns,) = read(path, chosen)
     moved = columns[ACTION]
     assert moved.shape == (5, 7)

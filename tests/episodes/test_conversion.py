@@ -282,17 +282,11 @@ def test_a_disk_that_fills_while_shards_are_written_leaves_the_old_data_set(tmp_
 def test_two_runs_at_once_are_refused(tmp_path):
     paths = sources(tmp_path, 1)
     final = conversion.final_folder(tmp_path / "out", "tiny", "1.0.0", RLDS)
-    code = f"""
-import sys
-from pathlib import Path
-from tests.episodes import fake_sources as fake
-from tests.episodes.test_conversion import run
-run([Path({str(paths[0])!r})], Path({str(tmp_path / "out")!r}))
-"""
+    command = [sys.executable, "-m", "tests.episodes.killed_runs", "convert", tmp_path / "out", 0, paths[0]]
     with open_workspace(tmp_path / "out", "tiny", final):
         with pytest.raises(WorkspaceInUseError, match="Another run"):
             run(paths, tmp_path / "out")
-        other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        other = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=False)
         assert "WorkspaceInUseError" in other.stderr
     run(paths, tmp_path / "out", fake.settings(fractions=fake.ALL_TRAIN))
 

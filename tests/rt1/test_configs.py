@@ -11,15 +11,18 @@ from core.train_options import TrainOptions
 from rt1 import experiment
 from rt1.checkpoints.presets import PRESETS
 from rt1.rlds_trainable import RldsTrainable
-from tests.rt1.training_data import write_bridge, write_food, write_fractal
+from tests.rt1.training_data import write_bridge, write_food, write_fractal, write_from_bags
 from training import strategy as _strategy  # noqa: F401  (registers make_strategy)
 
 CONFIGS = Path(__file__).resolve().parent.parent.parent / "configs"
 # Parts that the others include; not configurations by themselves.
 PARTS = {"base", "rt1_network", "fractal", "tiny_network", "debug"}
+# Configures the conversion of bags; tests/episodes/test_settings.py.
+CONVERSION = {"bags"}
 FOOD = {"transformer_mixin", "demo"}
 BRIDGE = {"bridge", "bridge_small"}
-ALL = sorted(p.stem for p in CONFIGS.glob("*.gin") if p.stem not in PARTS)
+FROM_BAGS = {"sample_bags", "end_effector"}
+ALL = sorted(p.stem for p in CONFIGS.glob("*.gin") if p.stem not in PARTS | CONVERSION)
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +36,8 @@ def options_for(name: str, folder: Path, **changes: object) -> TrainOptions:
     food, rlds = None, None
     if name in FOOD:
         food = write_food(folder / "food.npz")
+    elif name in FROM_BAGS:
+        rlds = write_from_bags(folder / "rlds", end_effector=name == "end_effector")
     else:
         rlds = (write_bridge if name in BRIDGE else write_fractal)(folder / "rlds")
     values = {
@@ -56,7 +61,10 @@ def test_configuration_builds_and_makes_a_step(name: str, tmp_path: Path) -> Non
     gin.add_config_file_search_path(str(CONFIGS.parent))
     gin.parse_config_files_and_bindings(
         [str(CONFIGS / f"{name}.gin"), str(CONFIGS / "debug.gin")],
-        ["open_training_data.validation_episodes = 2", "open_training_data.image_size = (64, 64)"],
+        [
+            "open_training_data.image_size = (64, 64)",
+            *([] if name in FROM_BAGS else ["open_training_data.validation_episodes = 2"]),
+        ],
     )
     trainable = experiment.make_trainable(options_for(name, tmp_path), tf.distribute.get_strategy())
     before = [v.numpy() for v in trainable.network.trainable_variables]

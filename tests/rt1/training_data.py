@@ -8,8 +8,13 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from core import food
+from episodes import conversion
 from episodes.food_npz import write_food_npz
+from episodes.settings import make_conversion_settings, make_sync_settings
+from episodes.tasks import Tasks
+from episodes.topics import make_topic_map, with_topics
 from language import make_text_encoder
+from tests.episodes.demonstration_bag import write_demonstration
 from tests.episodes.tiny_rlds import write_rlds
 
 _ACTIONS = {
@@ -69,6 +74,26 @@ def write_bridge(folder: Path) -> Path:
         return {"action": action, "observation": {}, "language_instruction": "put the cup into the sink"}
 
     return _write(folder, spec, step, (64, 64))
+
+
+def write_from_bags(folder: Path, end_effector: bool) -> Path:
+    """Eight bags of five steps, converted: to joint positions, or to the motion of the tool."""
+    sync = {"action": "pose_difference", "gripper_joint": "wrist"} if end_effector else {}
+    topics = ["pose=/tool_pose"] if end_effector else []
+    bags = [
+        # What differs makes the content, and so the split, differ.
+        write_demonstration(folder / "bags" / f"{i}.bag", offset_ms=(i, 7, 11), shape=(64, 80), poses=True)
+        for i in range(8)
+    ]
+    settings = make_conversion_settings(
+        with_topics(make_topic_map(), topics),
+        make_sync_settings(**sync),
+        Tasks("open the drawer"),
+        fractions={"train": 0.5, "val": 0.5},
+    )
+    report = conversion.convert(bags, settings, folder, "demonstrations", workers=0)
+    assert report.exit_code == 0
+    return folder / "demonstrations"
 
 
 def _write(folder: Path, spec: Mapping[str, Any], step: Any, size: tuple[int, int]) -> Path:

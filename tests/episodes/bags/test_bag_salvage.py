@@ -263,6 +263,20 @@ def test_a_damaged_database_gives_the_rows_before_the_damage(tmp_path):
     assert "breaks" in notes[0]
 
 
+@pytest.mark.parametrize("share", [0.5, 0.8, 0.999])
+def test_a_cut_database_gives_the_rows_before_the_cut(tmp_path, share):
+    messages = [("/task", string_message(f"task {i}"), START_NS + i) for i in range(1000)]
+    path = write_bag(tmp_path / "bag", "ros2", storage="sqlite3", messages=messages) / "bag.db3"
+    content = path.read_bytes()
+    cut = damage(path, content[: int(share * len(content))])
+    with pytest.raises(BagError, match=re.escape(str(cut))):
+        rows(cut)
+    got, notes = salvaged(cut)
+    assert 0 < len(got) < 1000
+    assert got == rows(path)[: len(got)]
+    assert f"{len(got)} messages" in notes[0]
+
+
 @pytest.fixture(scope="module")
 def bags(tmp_path_factory):
     made = []
