@@ -1,6 +1,7 @@
 """The content hashes of all sources of a conversion, found once and remembered; and what is there twice."""
 
 import dataclasses
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -72,14 +73,23 @@ def find_sources(paths: Sequence[Path], workspace: Workspace, workers: int) -> F
 def _hash_all(
     unknown: Mapping[Path, tuple[int, str]], workers: int, bar: tqdm.tqdm
 ) -> Iterator[tuple[Path, str | Exception]]:
+    stop = threading.Event()
+
+    def advance(size: int) -> None:
+        if stop.is_set():
+            raise InterruptedError("The run was stopped.")
+        bar.update(size)
+
     # Threads suffice: hashing large pieces holds no lock.
     executor = ThreadPoolExecutor(max(workers, 1))
     try:
-        running = {executor.submit(content_hash, path, bar.update): path for path in unknown}
+        running = {executor.submit(content_hash, path, advance): path for path in unknown}
         for future in as_completed(running):
             error = future.exception()
-            if error is not None and not isinstance(error, (OSError, ValueError)):
-                raise error
-            yield running[future], error or future.result()
+            if isinstance(error, (OSError, ValueError)):
+                yield running[future], error
+            else:
+                yield running[future], future.result()
     finally:
-        executor.shutdown(wait=False, cancel_futures=True)
+        stop.set()  # Python waits for threads before it ends, and files are large.
+        executor.shutdown(cancel_futures=True)

@@ -183,7 +183,7 @@ def stage_source(
             format=format,
             signature=signature,
             episodes=tuple(_staged(e, *written[e.id]) for e in episodes),
-            report=dict(stream.report),
+            report=_without_folder(stream.report, source),
         )
         files.write_json(temporary / SOURCE_FILE, staged.to_json())
     return staged
@@ -224,6 +224,12 @@ def _common_signature(source: Source, stream: EpisodeStream, settings: Conversio
                 f"Received: in {planned.name}, {'; '.join(differences)}"
             )
     return signatures[0]
+
+
+def _without_folder(report: Mapping[str, Any], source: Source) -> dict[str, Any]:
+    """The report with the source's label for its path: data sets are the same wherever they are made."""
+    path, label = (json.dumps(text)[1:-1] for text in (str(source.path), source.label))
+    return json.loads(json.dumps(report, allow_nan=False).replace(path, label))
 
 
 def _has_task(planned: PlannedEpisode) -> bool:

@@ -1,6 +1,9 @@
 """Reading the rows of a damaged SQLite file of ROS 2, up to where the database breaks."""
 
 import itertools
+import shutil
+import struct
+import tempfile
 from collections.abc import Collection, Generator, Sequence
 from pathlib import Path
 
@@ -9,6 +12,8 @@ import apsw
 from episodes.bags.bag import BagError
 from episodes.bags.part import UNDEFINED, Channel
 
+# In the file's header: the size of a page, where 1 stands for 65536.
+_PAGE_BYTES = struct.Struct(">16xH")
 _URI_ESCAPES = str.maketrans({"%": "%25", "?": "%3f", "#": "%23"})
 
 
@@ -22,12 +27,13 @@ class SqliteRows:
           BagError: not even its topics can be read.
         """
         self._path = path
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
         try:
-            self._database = _connect(path)
+            self._database = _connect(self._without_cut_page())
             # So SQLite takes a file that is shorter than its header says; nothing is written.
             self._database.execute("PRAGMA writable_schema = ON")
             topics = list(self._database.execute("SELECT id, name, type, serialization_format FROM topics"))
-        except apsw.Error as error:
+        except (apsw.Error, struct.error) as error:
             raise BagError(f"{path} cannot be salvaged, its topics are not readable: {error}") from error
         self.channels: Sequence[Channel] = [
             Channel(id, name, msgtype, "", None, serialization, "", UNDEFINED, "")
@@ -50,6 +56,24 @@ class SqliteRows:
 
     def close(self) -> None:
         self._database.close()
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    def _without_cut_page(self) -> Path:
+        """The file, or a copy without the page that is cut: SQLite takes what is missing for zeros."""
+        with self._path.open("rb") as file:
+            (page_bytes,) = _PAGE_BYTES.unpack(file.read(_PAGE_BYTES.size))
+            page_bytes = 1 << 16 if page_bytes == 1 else page_bytes
+            cut = self._path.stat().st_size % page_bytes if page_bytes else 0
+            if not cut:
+                return self._path
+            self._folder = tempfile.TemporaryDirectory()
+            copy = Path(self._folder.name, self._path.name)
+            with copy.open("wb") as out:
+                file.seek(0)
+                shutil.copyfileobj(file, out)
+                out.truncate(self._path.stat().st_size - cut)
+        return copy
 
     def _count(self) -> tuple[int, str]:
         count = 0

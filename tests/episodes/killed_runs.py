@@ -3,8 +3,8 @@
     python -m tests.episodes.killed_runs convert OUT WORKERS SOURCE…
     python -m tests.episodes.killed_runs at_each_rename FOLDER
 
-The second forks one conversion for each rename that it makes and kills it there, before or after; it says on
-stdout how many it killed, and fails where a data set is not whole or does not become whole afterwards. It
+The second forks one conversion for each rename that it makes and kills it just before; it says on stdout
+how many it killed, and fails where a data set is not whole or does not become whole afterwards. It
 imports no TensorFlow, so that forks are cheap and safe.
 """
 
@@ -36,22 +36,19 @@ def data_set(out: Path) -> dict[str, bytes] | None:
     return tree(folder) if folder.exists() else None
 
 
-def kill_at(number: int, before: bool) -> None:
-    """Has this process killed at one of its renames."""
-    seen = 0
+def kill_at(number: int) -> None:
+    """Has this process killed when it comes to one of its renames."""
+    left = number
 
-    def patched(name):
+    def patched(name: str) -> None:
         original = getattr(Path, name)
 
-        def rename(self, target):
-            nonlocal seen
-            seen += 1
-            if before and seen == number:
+        def rename(self: Path, target: Path) -> Path:
+            nonlocal left
+            left -= 1
+            if left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
-            result = original(self, target)
-            if seen == number:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return result
+            return original(self, target)
 
         setattr(Path, name, rename)
 
@@ -66,30 +63,28 @@ def at_each_rename(folder: Path) -> int:
     run(paths, folder / "end")
     old, new = data_set(folder / "start"), data_set(folder / "end")
     assert old != new
-    killed = number = 0
+    number = 0
     while True:
         number += 1
-        for before in (True, False):
-            out = folder / f"{number}-{before}"
-            shutil.copytree(folder / "start", out)
-            child = os.fork()
-            if child == 0:
-                kill_at(number, before)
-                run(paths, out)
-                os._exit(0)
-            _, status = os.waitpid(child, 0)
-            if not os.WIFSIGNALED(status):
-                assert os.WEXITSTATUS(status) == 0
-                return killed
-            killed += 1
-            # Between two renames there is none.
-            assert data_set(out) in (old, new, None), (number, before)
+        out = folder / str(number)
+        shutil.copytree(folder / "start", out)
+        child = os.fork()
+        if child == 0:
+            kill_at(number)
             run(paths, out)
-            assert data_set(out) == new, (number, before)
-            left = sorted(p.name for p in (out / f".work-{NAME}").rglob("*"))
-            assert left == ["hashes.json", "lock", "staged"], left
-            assert [p.name for p in (out / NAME).iterdir()] == ["1.0.0"]
-            shutil.rmtree(out)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        if not os.WIFSIGNALED(status):
+            assert os.WEXITSTATUS(status) == 0
+            return number - 1
+        # Between two renames there is none.
+        assert data_set(out) in (old, new, None), number
+        run(paths, out)
+        assert data_set(out) == new, number
+        left = sorted(p.name for p in (out / f".work-{NAME}").rglob("*"))
+        assert left == ["hashes.json", "lock", "staged"], left
+        assert [p.name for p in (out / NAME).iterdir()] == ["1.0.0"]
+        shutil.rmtree(out)
 
 
 if __name__ == "__main__":

@@ -26,11 +26,13 @@ def stage(path, folder, settings=SETTINGS, format=RLDS):
 
 @pytest.mark.parametrize("format", [RLDS, NPZ])
 def test_what_is_staged_is_found_again(tmp_path, format):
-    path = fake.write_source(tmp_path / "bags", "a.fake", lengths=[3, 1, 8], refused=["too late"])
+    path = fake.write_source(
+        tmp_path / "bags", "a.fake", lengths=[3, 1, 8], refused=[f"{tmp_path}/bags/a.fake is late"]
+    )
     source = stage(path, tmp_path / "staged", format=format)
     assert [e.steps for e in source.episodes] == [3, 1, 8]
     assert [e.instructions for e in source.episodes] == [("réach for it",)] * 3
-    assert source.report["refused"] == ["too late"]
+    assert source.report["refused"] == ["bags/a.fake is late"]
     again = staging.load_staged(tmp_path / "staged", source.key)
     assert json.dumps(again.to_json()) == json.dumps(source.to_json())
     names = sorted(p.name for p in (tmp_path / "staged" / source.key).iterdir())
