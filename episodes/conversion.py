@@ -98,6 +98,8 @@ def convert(
     if not paths:
         raise ValueError("There must be at least one source. Received: none")
     workers = source_conversion.default_workers() if workers is None else workers
+    if workers < 0:
+        raise ValueError(f"workers must be at least 0. Received: {workers}")
     opener = opener or source_conversion.default_opener()
     with open_workspace(out, name, final) as workspace:
         published = manifest.read_published(final)

@@ -21,8 +21,8 @@ SETTINGS = fake.settings(max_shard_bytes=8_000, split_salt="3")
 NAME = "tiny"
 
 
-def run(paths: list[Path], out: Path, workers: int = 0) -> None:
-    report = convert(paths, SETTINGS, out, NAME, workers=workers, opener=fake.open_fake)
+def run(paths: list[Path], out: Path, workers: int = 0, absent: str = "refuse") -> None:
+    report = convert(paths, SETTINGS, out, NAME, workers=workers, absent=absent, opener=fake.open_fake)
     assert report.exit_code == 0, report.to_text()
 
 
@@ -59,8 +59,11 @@ def kill_at(number: int) -> None:
 def at_each_rename(folder: Path) -> int:
     paths = [fake.write_source(folder / "bags", f"b{i}.fake", lengths=[3]) for i in range(3)]
     run(paths[:2], folder / "start")
+    # From now on these are in the data set and nowhere else.
+    for path in paths[:2]:
+        path.unlink()
     shutil.copytree(folder / "start", folder / "end")
-    run(paths, folder / "end")
+    run(paths[2:], folder / "end", absent="keep")
     old, new = data_set(folder / "start"), data_set(folder / "end")
     assert old != new
     number = 0
@@ -71,7 +74,7 @@ def at_each_rename(folder: Path) -> int:
         child = os.fork()
         if child == 0:
             kill_at(number)
-            run(paths, out)
+            run(paths[2:], out, absent="keep")
             os._exit(0)
         _, status = os.waitpid(child, 0)
         if not os.WIFSIGNALED(status):
@@ -79,7 +82,7 @@ def at_each_rename(folder: Path) -> int:
             return number - 1
         # Between two renames there is none.
         assert data_set(out) in (old, new, None), number
-        run(paths, out)
+        run(paths[2:], out, absent="keep")
         assert data_set(out) == new, number
         left = sorted(p.name for p in (out / f".work-{NAME}").rglob("*"))
         assert left == ["hashes.json", "lock", "staged"], left

@@ -308,6 +308,7 @@ def test_a_foreign_folder_is_not_overwritten(tmp_path):
         ({"format": "hdf5"}, "rlds"),
         ({"absent": "maybe"}, "maybe"),
         ({"paths": []}, "at least one"),
+        ({"workers": -1}, "at least 0"),
     ],
 )
 def test_wrong_arguments(tmp_path, arguments, message):

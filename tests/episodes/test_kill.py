@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -21,9 +22,15 @@ def start(paths, out, workers=2):
 
 def processes_of_group(group):
     """Processes that are alive, not waiting to be collected."""
-    listed = subprocess.run(["ps", "-eo", "pgid=,stat="], capture_output=True, text=True, check=True)
-    rows = [line.split() for line in listed.stdout.splitlines()]
-    return [row for row in rows if row[0] == str(group) and not row[1].startswith("Z")]
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, its_group = stat.read_text().rpartition(")")[2].split()[:3]
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # It has just ended.
+        if int(its_group) == group and state != "Z":
+            found.append(stat)
+    return found
 
 
 @pytest.mark.parametrize("kills", [4, pytest.param(20, marks=pytest.mark.heavy)])
