@@ -15,7 +15,7 @@ from episodes.episode_stream import EpisodeStream, Frame, PlannedEpisode
 from episodes.images import decode_frame, resize
 from episodes.npz import open_npz, step_columns
 from episodes.settings import ConversionSettings
-from episodes.synchronise import EpisodePlan, plan_episodes
+from episodes.synchronisation.planning import EpisodePlan, plan_episodes
 from episodes.tasks import MissingTaskError, instructions_from_topic
 
 
@@ -102,15 +102,12 @@ class BagEpisodes:
         said = self._recording.instruction
         for i, plan in enumerate(self._plans):
             sentence = self._settings.tasks.of(self._bag.path, f"{i:04d}")
-            if sentence is None and said is None:
+            if sentence is not None:
+                texts.append(np.full(len(plan.times_ns), sentence))
+            elif said is not None:
+                texts.append(instructions_from_topic(said, plan.times_ns))
+            else:
                 missing.append(f"{self._bag.path}#{i:04d}")
-                continue
-            steps = len(plan.times_ns)
-            texts.append(
-                np.full(steps, sentence)
-                if sentence is not None
-                else instructions_from_topic(said, plan.times_ns)
-            )
         if missing:
             raise MissingTaskError(f"No task is given for {', '.join(missing)}")
         return texts

@@ -5,7 +5,7 @@
     paths | hash | by content, one of each | convert | all together | plan | shards | write
 
 Each arrow may cross machines; recordings and OUT are on a disk that all of them mount. The pipeline works in
-the folder that ``episodes.conversion.convert`` works in and leaves there what that would: converted
+the folder that ``conversion.convert`` works in and leaves there what that would: converted
 recordings, content hashes and shards. ``convert`` then finds its work done, checks it, and publishes. So
 the result is that of a conversion on one machine, and what a pipeline could not do, ``convert`` does.
 """
@@ -19,15 +19,15 @@ import cv2
 from absl import logging
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from episodes import assembly, manifest, shards, staging
-from episodes.assembly import EIPL, RLDS, STAGED_AS
-from episodes.manifest import Duplicate, Failure
+from episodes.conversion import assembly, manifest, shards, staging
+from episodes.conversion.assembly import EIPL, RLDS, STAGED_AS
+from episodes.conversion.manifest import Duplicate, Failure
+from episodes.conversion.shards import Shard
+from episodes.conversion.source_conversion import convert_source, reason
+from episodes.conversion.sources import Source, hash_source, label_of
+from episodes.conversion.staging import Opener, StagedSource
+from episodes.conversion.workspace import Workspace, open_workspace
 from episodes.settings import ConversionSettings
-from episodes.shards import Shard
-from episodes.source_conversion import convert_source, reason
-from episodes.sources import Source, hash_source, label_of
-from episodes.staging import Opener, StagedSource
-from episodes.workspace import Workspace, open_workspace
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,7 @@ class BeamJob:
 
     Attributes:
       settings: of the conversion.
-      folder: in which it works, see ``episodes.workspace``.
+      folder: in which it works, see ``episodes.conversion.workspace``.
       final: where the data set will be.
       name, version, format: of the data set.
       opener: opens a source; workers import its module.

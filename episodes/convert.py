@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 from absl import logging
 
-from episodes import conversion, source_conversion
-from episodes.conversion_report import NOTHING
-from episodes.convert_settings import absent_from, add_arguments, find_paths, settings_from
+from episodes.conversion import conversion, source_conversion
+from episodes.conversion.conversion_report import NOTHING
+from episodes.conversion.convert_settings import absent_from, add_arguments, find_paths, settings_from
 
 _INTERRUPTED = 130
 

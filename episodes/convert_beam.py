@@ -19,11 +19,11 @@ from collections.abc import Sequence
 from absl import logging
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from episodes import conversion
 from episodes.beam_pipeline import BeamJob, run_pipeline
-from episodes.conversion_report import NOTHING
-from episodes.convert_settings import absent_from, add_arguments, find_paths, settings_from
-from episodes.source_conversion import default_opener, default_workers
+from episodes.conversion import conversion
+from episodes.conversion.conversion_report import NOTHING
+from episodes.conversion.convert_settings import absent_from, add_arguments, find_paths, settings_from
+from episodes.conversion.source_conversion import default_opener, default_workers
 
 _INTERRUPTED = 130
 _DIRECT = "DirectRunner"

@@ -17,7 +17,7 @@ import numpy as np
 from absl import logging
 
 from core import files, food
-from episodes.npz_members import open_members
+from episodes.npz.members import open_members
 from language import check_embeddings
 
 IMAGES, ACTIONS, EMBEDDINGS = "images", "actions", "embeddings"

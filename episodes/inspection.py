@@ -13,7 +13,7 @@ from episodes.bag_index import stamp_of
 from episodes.bags.bag import Bag, BagError, Connection, Message
 from episodes.bags.reader import open_bag
 from episodes.images import ImageError, decode_image
-from episodes.sync_measures import find_gaps
+from episodes.synchronisation.measures import find_gaps
 from episodes.topics import Resolution, TopicMap
 
 OK, UNREADABLE, REFUSED = "ok", "unreadable messages", "refused"

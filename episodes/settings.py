@@ -12,13 +12,14 @@ import gin
 from episodes import topics as topics_lib
 from episodes.bag_index import CAMERA_FIELDS
 from episodes.episode import ACTION, IMAGE, JOINT_POSITIONS
-from episodes.sync_settings import KEEP, NEXT_JOINT_POSITIONS, REFUSE, SyncSettings
+from episodes.images.encoding import JPEG, PNG
+from episodes.synchronisation.settings import KEEP, NEXT_JOINT_POSITIONS, REFUSE, SyncSettings
 from episodes.tasks import Tasks
 from episodes.topics import TopicMap
 
 # Raised whenever the same settings give other episodes: what was staged by an earlier version is stale then.
 FORMAT_VERSION = 1
-JPEG, PNG = "jpeg", "png"
+
 SPLITS = ("train", "val", "test")
 # Parts of a topic map as the synchronisation calls them.
 _FIELDS: Mapping[str, str] = {
@@ -174,7 +175,7 @@ def make_conversion_settings(
 
     ``image_sizes`` may name the cameras shortly: ``{'image': (240, 320)}``.
     """
-    sizes = {CAMERA_FIELDS.get(name, name): tuple(size) for name, size in (image_sizes or {}).items()}
+    sizes = {CAMERA_FIELDS.get(name, name): (h, w) for name, (h, w) in (image_sizes or {}).items()}
     optional = {} if fractions is None else {"fractions": dict(fractions)}
     return ConversionSettings(
         topics=topics,

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import tqdm
 
-from episodes.contact_sheet import write_contact_sheet
-from episodes.shown_episode import open_episodes
-from episodes.video import VideoError, write_video
+from episodes.pictures.contact_sheet import write_contact_sheet
+from episodes.pictures.shown_episode import open_episodes
+from episodes.pictures.video import VideoError, write_video
 
 
 def show(

@@ -21,7 +21,7 @@ from episodes.episode import (
     check_columns,
 )
 from episodes.settings import ConversionSettings, make_conversion_settings, make_sync_settings
-from episodes.sync_report import SyncError
+from episodes.synchronisation.report import SyncError
 from episodes.tasks import MissingTaskError, Tasks
 from episodes.topics import make_topic_map, with_topics
 from tests.episodes import bag_writer, demonstration_bag

@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from episodes import show, video
-from episodes.contact_sheet import draw_contact_sheet, shown_steps
+from episodes import show
 from episodes.episode_stream import PlannedEpisode
 from episodes.npz import NpzWriter, step_columns
-from episodes.shown_episode import Camera, Curves, ShownEpisode, coloured_depth, open_episodes
+from episodes.pictures import video
+from episodes.pictures.contact_sheet import draw_contact_sheet, shown_steps
+from episodes.pictures.shown_episode import Camera, Curves, ShownEpisode, coloured_depth, open_episodes
 from tests.episodes import tiny_rlds
 
 JOINTS = ("shoulder", "elbow")

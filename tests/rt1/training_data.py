@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from core import food
-from episodes import conversion
+from episodes.conversion import conversion
 from episodes.food_npz import write_food_npz
 from episodes.settings import make_conversion_settings, make_sync_settings
 from episodes.tasks import Tasks

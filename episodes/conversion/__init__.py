@@ -1,0 +1,1 @@
+"""From streams of episodes to a published data set: staging, shards, manifest, the resumable run."""

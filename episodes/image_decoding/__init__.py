@@ -1,1 +1,0 @@
-"""The pixels of ROS image messages; ``episodes.images`` is the door."""

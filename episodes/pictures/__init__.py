@@ -1,0 +1,1 @@
+"""What ``episodes.show`` draws: contact sheets and videos."""
