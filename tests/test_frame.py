@@ -16,7 +16,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
-RUNTIME, DEVELOPMENT = "requirements.txt", "requirements-dev.txt"
+RUNTIME, DEVELOPMENT, BEAM = "requirements.txt", "requirements-dev.txt", "requirements-beam.txt"
+# What runs in Beam's own environment only.
+BEAM_MODULES = {"apache_beam": "apache-beam"}
 PULLED_IN = "# What those pull in"
 # Pinned among what the project imports though no module names them.
 NOT_IMPORTED = {
@@ -102,7 +104,7 @@ def pins(name: str) -> tuple[dict[str, str], dict[str, str]]:
     return parts
 
 
-@pytest.mark.parametrize("name", [RUNTIME, DEVELOPMENT])
+@pytest.mark.parametrize("name", [RUNTIME, DEVELOPMENT, BEAM])
 def test_requirements_are_exact_pins(name: str) -> None:
     direct, pulled_in = pins(name)
     assert direct
@@ -120,6 +122,18 @@ def test_what_is_installed_is_what_is_pinned() -> None:
     every = {k: v for name in (RUNTIME, DEVELOPMENT) for part in pins(name) for k, v in part.items()}
     installed = {name: importlib.metadata.version(name) for name in every}
     assert installed == every
+
+
+# Beam asks for older ones.
+OLDER_FOR_BEAM = {"pillow", "protobuf", "pyarrow", "python-dateutil"}
+
+
+def test_both_environments_have_the_same_versions() -> None:
+    """What both have must write the same bytes."""
+    (beam, beam_pulled), (runtime, runtime_pulled) = pins(BEAM), pins(RUNTIME)
+    ours, theirs = runtime | runtime_pulled, beam | beam_pulled
+    other = {name for name in ours.keys() & theirs.keys() if ours[name] != theirs[name]}
+    assert other <= OLDER_FOR_BEAM, f"{other - OLDER_FOR_BEAM} must be of the versions of {RUNTIME}"
 
 
 def closure(roots: Iterable[str]) -> set[str]:
@@ -181,6 +195,9 @@ def test_every_import_is_pinned_directly() -> None:
     code = third_party_imports(p for p in python if p.relative_to(ROOT).parts[0] != "tests")
     tests = third_party_imports(p for p in python if p.relative_to(ROOT).parts[0] == "tests")
     runtime, development = pins(RUNTIME), pins(DEVELOPMENT)
+    for module, distribution in BEAM_MODULES.items():
+        assert distribution in pins(BEAM)[0]
+        assert code.pop(module)
     bad = {m: code[m] for m, found in distributions(code).items() if not found & runtime[0].keys()}
     assert not bad, f"not among the direct pins of {RUNTIME}: {bad}"
     every = {name for part in (*runtime, *development) for name in part}
