@@ -16,6 +16,7 @@ from absl import logging
 from episodes.conversion import assembly, manifest, source_conversion, staging
 from episodes.conversion.assembly import EIPL, FORMATS, RLDS, STAGED_AS, DatasetPlan
 from episodes.conversion.conversion_report import ConversionReport, line_of
+from episodes.conversion.dataset_name import check_name
 from episodes.conversion.manifest import Failure, Published
 from episodes.conversion.progress_bar import bytes_bar
 from episodes.conversion.shards import DamagedSourceError
@@ -25,7 +26,7 @@ from episodes.conversion.workspace import Workspace, open_workspace
 from episodes.settings import ConversionSettings
 
 REFUSE_ABSENT, KEEP_ABSENT, DROP_ABSENT = "refuse", "keep", "drop"
-_NAME, _VERSION = re.compile(r"[a-z][a-z0-9_]*"), re.compile(r"\d+\.\d+\.\d+")
+_VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 
 class UntaskedError(ValueError):
@@ -40,10 +41,9 @@ def final_folder(out: Path, name: str, version: str, format: str) -> Path:
     """Where a data set is published.
 
     Raises:
-      ValueError: TFDS knows no such name or version, or there is no such format.
+      ValueError: TFDS can read no data set of such a name or version, or there is no such format.
     """
-    if not _NAME.fullmatch(name):
-        raise ValueError(f"A data set's name is of small letters, digits and _. Received: {name!r}")
+    check_name(name, for_tfds=format == RLDS)
     if not _VERSION.fullmatch(version):
         raise ValueError(f"A data set's version is like 1.0.0. Received: {version!r}")
     if format not in FORMATS:
