@@ -1,0 +1,165 @@
+"""Samples of WebDataset shards: tar files of {jpg, txt, sup, cls}, the published layout for pre-training.
+
+``txt`` is the instruction, ``sup`` the wording of the supervision, ``cls`` the label. Keys that
+``preprocess_oxe`` writes are ``EPISODE-STEP``, and whole episodes are held out; of keys without a dash each is
+held out by itself.
+"""
+
+import hashlib
+import tarfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import gin
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+from webdataset.tariterators import group_by_keys, tar_file_iterator
+
+from clip_tf.rt import samples
+from episodes import splits, windows
+
+FIELDS = ("txt", "sup", "cls")
+IMAGES = ("jpg", "jpeg", "png")
+
+
+class WebDatasetSamples:
+    """Samples of shards, read one after another."""
+
+    def __init__(
+        self, shards: Sequence[Path], weights: Sequence[int], num_classes: int, fraction: float, salt: str
+    ) -> None:
+        """Takes what ``open_webdataset`` found; ``weights`` are the whole copies of each shard in a pass."""
+        self._shards = tuple(shards)
+        self._weights = tuple(weights)
+        self._num_classes = num_classes
+        self._fraction = fraction
+        self._salt = salt
+        self._counts = {part: np.zeros(num_classes, np.int64) for part in samples.PARTS}
+        digest = hashlib.sha256(repr((self._weights, fraction, salt)).encode())
+        for shard, weight in tqdm(
+            list(zip(self._shards, self._weights, strict=True)), desc="counting classes", unit="shard"
+        ):
+            digest.update(f"{shard.name} {shard.stat().st_size}\n".encode())
+            for sample in read_shard(shard, num_classes):
+                part = self._part(sample["__key__"])
+                self._counts[part][sample["cls"]] += weight if part == samples.TRAIN else 1
+        self._fingerprint = digest.hexdigest()
+
+    @property
+    def fingerprint(self) -> str:
+        return self._fingerprint
+
+    def counts(self, part: str) -> np.ndarray:
+        samples.check_part(part)
+        return self._counts[part].copy()
+
+    def samples(self, part: str, *, seed: int | None, epoch: int) -> tf.data.Dataset:
+        samples.check_part(part)
+        shards = [
+            (shard, copy)
+            for shard, weight in zip(self._shards, self._weights, strict=True)
+            for copy in range(weight if part == samples.TRAIN else 1)
+        ]
+        if seed is not None:
+            order = np.random.default_rng([seed, epoch]).permutation(len(shards))
+            shards = [shards[i] for i in order]
+
+        def generate() -> Iterator[dict[str, Any]]:
+            for shard, copy in shards:
+                for sample in read_shard(shard, self._num_classes):
+                    if self._part(sample["__key__"]) == part:
+                        yield {
+                            samples.IMAGE: sample["image"],
+                            samples.INSTRUCTION: sample["txt"],
+                            samples.SUPERVISION: sample["sup"],
+                            samples.LABEL: sample["cls"],
+                            samples.ID: f"{shard.name}:{sample['__key__']}:{copy}",
+                        }
+
+        dataset = tf.data.Dataset.from_generator(generate, output_signature=dict(samples.spec()))
+        if seed is not None:  # Neighbours in a shard are of one episode.
+            dataset = dataset.shuffle(2048, windows.epoch_seed(seed, epoch), reshuffle_each_iteration=False)
+        return dataset
+
+    def _part(self, key: str) -> str:
+        episode = key.rpartition("-")[0] or key
+        fractions = {samples.VALIDATION: self._fraction, samples.TRAIN: 1 - self._fraction}
+        return splits.split_by_hash(episode, fractions, self._salt)
+
+
+def read_shard(shard: Path, num_classes: int) -> Iterator[dict[str, Any]]:
+    """The samples of one tar file: ``__key__``, ``image`` (bytes), ``txt``, ``sup`` (str), ``cls`` (int).
+
+    Raises:
+      ValueError: the file is not a whole tar file, or a sample lacks a field or has a wrong one; the message
+        names both.
+    """
+    with shard.open("rb") as file:
+        try:
+            entries = ({**entry, "__url__": str(shard)} for entry in tar_file_iterator(file))
+            for sample in group_by_keys(entries):
+                yield _checked(sample, shard, num_classes)
+        except (tarfile.TarError, EOFError) as error:
+            raise ValueError(f"{shard} must be a whole tar file. Received: {error}") from error
+
+
+def _checked(sample: dict[str, Any], shard: Path, num_classes: int) -> dict[str, Any]:
+    where = f"{shard}, sample {sample['__key__']!r}"
+    image = next((sample[suffix] for suffix in IMAGES if suffix in sample), None)
+    missing = [name for name in FIELDS if name not in sample]
+    if image is None or missing:
+        fields = sorted(name for name in sample if not name.startswith("__"))
+        raise ValueError(f"{where} must have jpg or png, txt, sup and cls. Received: {fields}")
+    try:
+        texts = {name: sample[name].decode("utf-8").strip() for name in FIELDS}
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{where}: txt, sup and cls must be UTF-8. Received: {error}") from error
+    if not all(texts.values()):
+        raise ValueError(f"{where}: txt, sup and cls must not be empty. Received: {texts}")
+    label = samples.check_label(texts["cls"], num_classes, where)
+    return {"__key__": sample["__key__"], "image": image, **texts, "cls": label}
+
+
+@gin.configurable(module="clip_rt", denylist=["directory", "num_classes"])
+def open_webdataset(
+    directory: str | Path,
+    num_classes: int,
+    *,
+    weights: dict[str, int] | None = None,
+    validation_fraction: float = 0.01,
+    salt: str = "",
+) -> WebDatasetSamples:
+    """Opens the ``.tar`` files below a folder and counts their classes, which reads them once.
+
+    Args:
+      directory: with the shards, or with a folder of them for each data set.
+      num_classes: of the vocabulary.
+      weights: folder -> how often a pass takes its shards, 1 where it is not named.
+      validation_fraction: the share of the episodes that is held out.
+      salt: another salt holds others out.
+
+    Raises:
+      FileNotFoundError: there is no shard.
+      ValueError: a weight or a shard is not valid, or a part has no sample.
+    """
+    root = Path(directory)
+    shards = sorted(root.rglob("*.tar"))
+    if not shards:
+        raise FileNotFoundError(f"There must be .tar files below the folder. Received: {root}")
+    weights = dict(weights or {})
+    folders = {shard.parent.relative_to(root).as_posix() for shard in shards}
+    if not set(weights) <= folders or not all(isinstance(w, int) and w >= 0 for w in weights.values()):
+        raise ValueError(
+            f"weights must be whole numbers >= 0 for folders of {sorted(folders)}. Received: {weights}"
+        )
+    of_shards = [weights.get(shard.parent.relative_to(root).as_posix(), 1) for shard in shards]
+    source = WebDatasetSamples(shards, of_shards, num_classes, validation_fraction, salt)
+    for part in samples.PARTS:
+        if not source.counts(part).sum():
+            raise ValueError(
+                f"{root}: the part {part!r} must have samples. Choose another validation_fraction or salt. "
+                f"Received: none with {validation_fraction}"
+            )
+    return source
