@@ -104,7 +104,8 @@ def _split(tensor: tf.Tensor, chunks: int) -> tf.Tensor:
     b = tensor.shape[0]
     if b is not None and b % chunks:
         raise ValueError(f"The batch of {b} must be divisible by chunks. Received: chunks={chunks}")
-    return tf.reshape(tensor, [chunks, -1, *tf.unstack(tf.shape(tensor))[1:]])
+    parts = tf.reshape(tensor, [chunks, -1, *tf.unstack(tf.shape(tensor))[1:]])
+    return tf.ensure_shape(parts, [chunks, None if b is None else b // chunks, *tensor.shape[1:]])
 
 
 def _encode_parts(encode: Encode, parts: Batch, chunks: int) -> Features:
