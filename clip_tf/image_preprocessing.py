@@ -37,7 +37,9 @@ class Preprocessing:
         if self.resize_mode not in (SHORTEST, SQUASH):
             raise ValueError(f"resize_mode must be {SHORTEST} or {SQUASH}. Received: {self.resize_mode!r}")
         if len(self.mean) != 3 or len(self.std) != 3 or not min(self.std) > 0:
-            raise ValueError(f"mean and std must be three numbers, std positive. Received: {self.mean}, {self.std}")
+            raise ValueError(
+                f"mean and std must be three numbers, std positive. Received: {self.mean}, {self.std}"
+            )
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any], size: int) -> "Preprocessing":
@@ -59,7 +61,9 @@ class Preprocessing:
         try:
             mean, std = (tuple(map(float, fields.get(k, v))) for k, v in (("mean", MEAN), ("std", STD)))
         except (TypeError, ValueError) as error:
-            raise ValueError(f"preprocess_cfg mean and std must be numbers. Received: {dict(fields)}") from error
+            raise ValueError(
+                f"preprocess_cfg mean and std must be numbers. Received: {dict(fields)}"
+            ) from error
         return cls(size, mean, std, fields.get("resize_mode", SHORTEST))  # type: ignore[arg-type]
 
     def to_json(self) -> dict[str, Any]:

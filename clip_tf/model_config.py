@@ -115,7 +115,9 @@ class ClipConfig:
         """
         base = name.removesuffix(QUICK_GELU_SUFFIX)
         if base not in _NAMED:
-            raise ValueError(f"model name must be one of {known_names()} (or with -quickgelu). Received: {name!r}")
+            raise ValueError(
+                f"model name must be one of {known_names()} (or with -quickgelu). Received: {name!r}"
+            )
         embed_dim, vision, text = _NAMED[base]
         return cls(embed_dim, vision, text, quick_gelu=name != base)
 
@@ -136,7 +138,9 @@ class ClipConfig:
             fields = fields["model_cfg"]
         if not isinstance(fields, Mapping):
             raise ValueError(f"A CLIP configuration must be a JSON object. Received: {type(fields).__name__}")
-        _check_fields("configuration", fields, _numbers(cls) | {"quick_gelu": bool}, {"vision_cfg", "text_cfg"})
+        _check_fields(
+            "configuration", fields, _numbers(cls) | {"quick_gelu": bool}, {"vision_cfg", "text_cfg"}
+        )
         towers = {}
         for key, tower in (("vision_cfg", VisionConfig), ("text_cfg", TextConfig)):
             values = fields.get(key)
@@ -179,7 +183,8 @@ def _check_fields(where: str, fields: Mapping[str, Any], types: Mapping[str, typ
     unknown = sorted(fields.keys() - types.keys() - others)
     if unknown:
         raise ValueError(
-            f"{where} must be of a plain ViT and text transformer: {sorted({*types, *others})}. Received: {unknown}"
+            f"{where} must be of a plain ViT and text transformer, with {sorted({*types, *others})}. "
+            f"Received: {unknown}"
         )
     for name, value in fields.items():
         if name in others:

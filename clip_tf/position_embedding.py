@@ -23,7 +23,8 @@ def resize_image_positions(table: np.ndarray, grid: int) -> np.ndarray:
     old = math.isqrt(max(len(table) - 1, 0))
     if table.ndim != 2 or old < 1 or 1 + old * old != len(table) or grid < 1:
         raise ValueError(
-            f"Position embeddings must be [1 + g², width] and the new grid positive. Received: {table.shape}, {grid}"
+            "Position embeddings must be [1 + g², width] and the new grid positive. "
+            f"Received: {table.shape}, {grid}"
         )
     if old == grid:
         return table.astype(np.float32)
@@ -48,7 +49,8 @@ def resize_text_positions(table: np.ndarray, length: int) -> np.ndarray:
     """
     if table.ndim != 2 or not len(table) or length < 1:
         raise ValueError(
-            f"Position embeddings must be [t, width] and the length positive. Received: {table.shape}, {length}"
+            "Position embeddings must be [t, width] and the length positive. "
+            f"Received: {table.shape}, {length}"
         )
     place = np.clip((np.arange(length) + 0.5) * len(table) / length - 0.5, 0, len(table) - 1)
     below = place.astype(np.int64)

@@ -4,9 +4,11 @@ Variables carry OpenCLIP's names. Matrices are stored [in, out], the transpose o
 a transposed matrix is slower on CPUs for few tokens. They begin at zero; ``clip_model`` fills them.
 """
 
+from typing import TypeAlias
+
 import tensorflow as tf
 
-Policy = str | tf.keras.mixed_precision.Policy
+Policy: TypeAlias = str | tf.keras.mixed_precision.Policy
 
 
 def quick_gelu(x: tf.Tensor) -> tf.Tensor:
