@@ -22,10 +22,11 @@ def confusion_matrix(true: np.ndarray, predicted: np.ndarray, num_classes: int) 
 
 
 def top_k_accuracy(logits: np.ndarray, true: np.ndarray, k: int) -> float:
-    """The share of rows of logits [n, classes] whose true class is among the k largest."""
+    """The share of rows of logits [n, classes] whose true class is among the k largest; −inf is never."""
     k = min(k, logits.shape[1])
-    best = np.argpartition(-logits, k - 1, axis=1)[:, :k]
-    return float((best == np.asarray(true)[:, None]).any(axis=1).mean())
+    best = np.argsort(-logits, axis=1, kind="stable")[:, :k]
+    finite = np.isfinite(np.take_along_axis(logits, best, axis=1))
+    return float(((best == np.asarray(true)[:, None]) & finite).any(axis=1).mean())
 
 
 def draw_confusion_matrix(counts: np.ndarray, phrases: Sequence[str]) -> np.ndarray:

@@ -57,6 +57,10 @@ class CsvSamples:
         samples.check_part(part)
         return self._rows[part]
 
+    @property
+    def is_fixed(self) -> bool:
+        return True
+
     def counts(self, part: str) -> np.ndarray:
         return np.bincount([row.label for row in self.rows(part)], minlength=self._num_classes)
 

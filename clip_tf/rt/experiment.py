@@ -1,15 +1,18 @@
 """From the command line and gin to a CLIP-RT that can be trained."""
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import gin
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
 from clip_tf.clip_model import ClipModel
-from clip_tf.converted_folder import load_clip
+from clip_tf.converted_folder import load_preprocessing
+from clip_tf.image_preprocessing import Preprocessing
 from clip_tf.model_config import ClipConfig
 from clip_tf.rt import samples
 from clip_tf.rt.csv_data import open_csv
@@ -17,8 +20,8 @@ from clip_tf.rt.optimizer import make_optimizer, make_schedule
 from clip_tf.rt.policy_folder import CLIP, PolicyDescription, make_description
 from clip_tf.rt.rlds_data import open_rlds_samples
 from clip_tf.rt.samples import SampleSource
-from clip_tf.rt.towers import trained_parameters
-from clip_tf.rt.trainable import ClipRtTrainable, assign_weights
+from clip_tf.rt.towers import load_weights, trained_parameters
+from clip_tf.rt.trainable import ClipRtTrainable
 from clip_tf.rt.webdataset_data import open_webdataset
 from core import checkpoint_folder
 from core.train_options import TrainOptions
@@ -53,8 +56,15 @@ def make_model(
             "with clip_tf.convert and name the folder as --pretrained_checkpoint."
         )
     else:
-        assign_weights(model, load_clip(clip_folder(pretrained)))
+        load_weights(model, clip_folder(pretrained))
     return model
+
+
+def preprocessing_of(pretrained: Path | None, model: ClipModel) -> Preprocessing:
+    """What the pretrained model's images went through, or OpenAI's preprocessing."""
+    if pretrained is None:
+        return Preprocessing(model.config.vision.image_size)
+    return load_preprocessing(clip_folder(pretrained))
 
 
 def clip_folder(path: Path) -> Path:
@@ -95,6 +105,7 @@ def make_trainable(
     balance: float = 0.0,
     gradient_clip_norm: float | None = None,
     best_metric: str = "loss",
+    answer_seen_classes: bool = False,
 ) -> ClipRtTrainable:
     """Builds data, towers and optimiser, and loads the pretrained weights.
 
@@ -102,12 +113,17 @@ def make_trainable(
       options: what to train on and how; ``loss_type``, ``image_size`` and ``split_file`` are other models'.
       strategy: within which the variables are made.
       chunks, augment, balance, gradient_clip_norm, best_metric: see ``ClipRtTrainable``.
+      answer_seen_classes: the policy answers only classes that the training data have, see
+        ``PolicyDescription.classes``; for towers that begin at random.
 
     Raises:
       FileNotFoundError, ValueError: what the parts raise.
     """
     description = make_description()
     source = open_source(options, description)
+    if answer_seen_classes:
+        seen = tuple(int(i) for i in np.flatnonzero(source.counts(samples.TRAIN)))
+        description = dataclasses.replace(description, classes=seen)
     steps = -(-int(source.counts(samples.TRAIN).sum()) // options.batch_size)
     schedule = make_schedule(steps)
     with strategy.scope():
@@ -115,6 +131,7 @@ def make_trainable(
         optimizer = make_optimizer(trained_parameters(model, options.frozen))
     return ClipRtTrainable(
         model,
+        preprocessing_of(options.pretrained_checkpoint, model),
         description,
         source,
         optimizer,

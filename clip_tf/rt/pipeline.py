@@ -19,7 +19,8 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from clip_tf.image_preprocessing import preprocess, random_resized_crop
+from clip_tf.image_preprocessing import Preprocessing, preprocess
+from clip_tf.image_preprocessing_graph import training_crop
 from clip_tf.rt import samples
 from clip_tf.rt.class_balance import copies_per_class, draw_copies
 from clip_tf.rt.prompt import apply_prompt
@@ -34,13 +35,13 @@ class Inputs:
     """How samples become what a model takes.
 
     Attributes:
-      image_size: of the model, in pixels.
+      preprocessing: of the model's images.
       context_length: of its text tower.
       prompt: around instructions.
       tokenize: texts -> int32 [n, context_length].
     """
 
-    image_size: int
+    preprocessing: Preprocessing
     context_length: int
     prompt: str
     tokenize: Tokenize
@@ -116,28 +117,33 @@ def _balanced(dataset: tf.data.Dataset, copies: np.ndarray, epoch_seed: int) -> 
 def _prepare(
     sample: dict[str, tf.Tensor], inputs: Inputs, crop_seed: int | None
 ) -> dict[str, tf.Tensor]:
-    size, context = inputs.image_size, inputs.context_length
+    how, context = inputs.preprocessing, inputs.context_length
 
-    def image_of(image: bytes | np.ndarray, name: bytes) -> np.ndarray:
-        rgb = decode_rgb(image, name.decode())
-        if crop_seed is not None:
-            rng = np.random.default_rng([crop_seed, *name])
-            return random_resized_crop(rgb, size, rng)
-        return preprocess(rgb, size)
+    def whole_image(image: bytes | np.ndarray, name: bytes) -> np.ndarray:
+        return preprocess(decode_rgb(image, name.decode()), how)
+
+    def pixels_of(image: bytes | np.ndarray, name: bytes) -> np.ndarray:
+        return decode_rgb(image, name.decode())
+
+    given = [sample[samples.IMAGE], sample[samples.ID]]
+    if crop_seed is None:
+        image = tf.numpy_function(whole_image, given, tf.float32, stateful=False)
+    else:
+        pixels = tf.numpy_function(pixels_of, given, tf.uint8, stateful=False)
+        draw = tf.cast(tf.strings.to_hash_bucket_fast(sample[samples.ID], 2**31 - 1), tf.int32)
+        seed = tf.stack([crop_seed, draw])
+        image = training_crop(tf.ensure_shape(pixels, [None, None, 3]), how, seed)
 
     def ids_of(instruction: bytes, supervision: bytes) -> np.ndarray:
         asked = apply_prompt(instruction.decode(), inputs.prompt)
         return np.asarray(inputs.tokenize([asked, supervision.decode()]), np.int32)
 
-    image = tf.numpy_function(
-        image_of, [sample[samples.IMAGE], sample[samples.ID]], tf.float32, stateful=False
-    )
     ids = tf.numpy_function(
         ids_of, [sample[samples.INSTRUCTION], sample[samples.SUPERVISION]], tf.int32, stateful=False
     )
     ids = tf.ensure_shape(ids, [2, context])
     return {
-        samples.IMAGE: tf.ensure_shape(image, [size, size, 3]),
+        samples.IMAGE: tf.ensure_shape(image, [how.size, how.size, 3]),
         samples.INSTRUCTION: ids[0],
         samples.SUPERVISION: ids[1],
         samples.LABEL: sample[samples.LABEL],

@@ -2,7 +2,7 @@
 
 ::
 
-    clip_rt.json   prompt, fusion, how many actions an answer names, and the vocabulary
+    clip_rt.json   prompt, fusion, the vocabulary, and what of it an answer names
     spec.json      core.spec.PolicySpec
     clip/          the towers, as ``clip_tf.convert`` writes them
 """
@@ -11,6 +11,7 @@ import dataclasses
 from pathlib import Path
 
 import gin
+import numpy as np
 
 from clip_tf.rt.action_scores import TRAINING, check_fusion
 from clip_tf.rt.action_table import action_specs
@@ -35,6 +36,8 @@ class PolicyDescription:
       prompt: around instructions.
       fusion: ``training`` or ``readme``, see ``action_scores``.
       top_k: how many actions an answer names, with their probabilities.
+      classes: labels that an answer may have, ascending; None for all. A model that never saw a class cannot
+        tell it from others, and towers trained from scratch may rank it anywhere.
 
     Raises:
       ValueError: a field is not valid.
@@ -44,12 +47,27 @@ class PolicyDescription:
     prompt: str = PUBLISHED
     fusion: str = TRAINING
     top_k: int = 5
+    classes: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         apply_prompt("", self.prompt)
         check_fusion(self.fusion)
         if not isinstance(self.top_k, int) or self.top_k < 1:
             raise ValueError(f"top_k must be at least 1. Received: {self.top_k!r}")
+        if self.classes is None:
+            return
+        classes = tuple(self.classes)
+        object.__setattr__(self, "classes", classes)
+        known = set(range(len(self.vocabulary)))
+        if not classes or list(classes) != sorted(set(classes)) or not set(classes) <= known:
+            raise ValueError(
+                f"classes must be labels of the vocabulary's {len(known)}, ascending. Received: {classes}"
+            )
+
+    @property
+    def answers(self) -> np.ndarray:
+        """The labels that an answer may have, int64, ascending."""
+        return np.arange(len(self.vocabulary)) if self.classes is None else np.array(self.classes, np.int64)
 
     @property
     def spec(self) -> PolicySpec:
@@ -74,7 +92,8 @@ class PolicyDescription:
                 "phrases": list(self.vocabulary.phrases),
                 "prompt": self.prompt,
                 "fusion": self.fusion,
-                "top_k": min(self.top_k, len(self.vocabulary)),
+                "top_k": min(self.top_k, len(self.answers)),
+                "classes": self.answers.tolist(),
             },
         )
 
@@ -93,6 +112,7 @@ def write_description(folder: Path, description: PolicyDescription) -> None:
         "prompt": description.prompt,
         "fusion": description.fusion,
         "top_k": description.top_k,
+        "classes": description.classes,
         "vocabulary": description.vocabulary.to_json(),
     }
     files.write_json(folder / DESCRIPTION, value)

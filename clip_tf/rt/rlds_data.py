@@ -58,6 +58,10 @@ class RldsSamples:
     def fingerprint(self) -> str:
         return self._fingerprint
 
+    @property
+    def is_fixed(self) -> bool:
+        return True
+
     def counts(self, part: str) -> np.ndarray:
         samples.check_part(part)
         return self._counts[part].copy()

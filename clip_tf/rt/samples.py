@@ -34,7 +34,13 @@ class SampleSource(Protocol):
         ...
 
     def counts(self, part: str) -> np.ndarray:
-        """Samples of each class in a part (``train`` or ``val``), int64 [classes]."""
+        """Samples of each class in a part (``train`` or ``val``), int64 [classes]; where the number differs
+        between passes, about so many."""
+        ...
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether every pass has as many samples as ``counts`` says."""
         ...
 
     def samples(self, part: str, *, seed: int | None, epoch: int) -> tf.data.Dataset:

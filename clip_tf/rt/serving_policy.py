@@ -17,8 +17,8 @@ import numpy as np
 import tensorflow as tf
 
 from clip_tf.clip_model import ClipModel
-from clip_tf.converted_folder import load_clip
-from clip_tf.image_preprocessing import preprocess
+from clip_tf.converted_folder import load_clip, load_preprocessing
+from clip_tf.image_preprocessing import Preprocessing, preprocess
 from clip_tf.rt.action_scores import action_logits
 from clip_tf.rt.objective import unit_length
 from clip_tf.rt.policy_folder import CLIP, IMAGE, INSTRUCTION, PolicyDescription, read_description
@@ -41,18 +41,22 @@ class ClipRtPolicy:
     table's.
     """
 
-    def __init__(self, model: ClipModel, description: PolicyDescription) -> None:
+    def __init__(
+        self, model: ClipModel, description: PolicyDescription, preprocessing: Preprocessing | None = None
+    ) -> None:
         """Encodes the vocabulary.
 
         Args:
           model: with its weights.
           description: of the policy.
+          preprocessing: of the model's images; None for OpenAI's.
         """
         self._model = model
         self._description = description
         self._spec = description.spec
+        self._answers = description.answers
         self._moves = description.vocabulary.actions[:, :-1].any(axis=1)
-        self._size = int(model.config.vision.image_size)
+        self._preprocessing = preprocessing or Preprocessing(model.config.vision.image_size)
         self._encode_text = tf.function(lambda ids: model.encode_text(ids)[0], reduce_retracing=True)
         self._score = tf.function(self._logits, reduce_retracing=True)
         self._actions = unit_length(self._text_features(description.vocabulary.phrases))
@@ -92,7 +96,7 @@ class ClipRtPolicy:
           seed: not used.
 
         Returns:
-          The action of the best class. In ``info``: ``logits`` and ``class_probabilities`` float32
+          The action of the best class among those that may be answered. In ``info``: ``logits`` and ``class_probabilities`` float32
           [n, classes] in the order of the vocabulary, and of the best ``top_k`` classes, best first,
           ``phrases`` (text), ``phrase_probabilities`` float32 and ``phrase_labels`` int64, each [n, k].
 
@@ -104,13 +108,14 @@ class ClipRtPolicy:
             raise ValueError(f"CLIP-RT has no dropout: num_samples must be 0. Received: {num_samples}")
         images, texts = self._check(observations)
         gripper = self._check_state(state, len(texts))
-        frames = tf.constant(np.stack([preprocess(image, self._size) for image in images]))
+        frames = tf.constant(np.stack([preprocess(image, self._preprocessing) for image in images]))
         logits = self._score(frames, tf.constant(self._instruction_features(texts))).numpy()
-        chosen = np.argmax(logits, axis=1)
+        ranked = self._answers[np.argsort(-logits[:, self._answers], axis=1, kind="stable")]
+        chosen = ranked[:, 0]
         actions = self._description.vocabulary.actions[chosen].copy()
         actions[:, -1:] = np.where(self._moves[chosen][:, None], gripper, actions[:, -1:])
         probabilities = 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
-        best = np.argsort(-logits, axis=1, kind="stable")[:, : self._spec.details["top_k"]]
+        best = ranked[:, : self._spec.details["top_k"]]
         info = {
             "logits": logits,
             "class_probabilities": probabilities.astype(np.float32),
@@ -137,7 +142,8 @@ class ClipRtPolicy:
         """Features as the tower gives them, float32 [n, d]."""
         found = []
         for start in range(0, len(texts), _TEXTS_AT_ONCE):
-            ids = tokenize(list(texts[start : start + _TEXTS_AT_ONCE]))
+            context = self._model.config.text.context_length
+            ids = tokenize(texts[start : start + _TEXTS_AT_ONCE], context_length=context)
             found.append(tf.cast(self._encode_text(tf.constant(ids)), tf.float32).numpy())
         return np.concatenate(found)
 
@@ -190,4 +196,5 @@ def load_policy(folder: str | Path, dtype: str = "float32") -> ClipRtPolicy:
       ValueError: the folder or its weights do not fit.
     """
     folder = Path(folder)
-    return ClipRtPolicy(load_clip(folder / CLIP, dtype=dtype), read_description(folder))
+    model = load_clip(folder / CLIP, dtype=dtype)
+    return ClipRtPolicy(model, read_description(folder), load_preprocessing(folder / CLIP))

@@ -1,12 +1,15 @@
 """The CLIP towers as CLIP-RT's training sees them: three parts that can be frozen, one batch to encode."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import tensorflow as tf
 
+from clip_tf import converted_folder
 from clip_tf.clip_model import ClipModel, openclip_variables
 from clip_tf.rt import samples
 from clip_tf.rt.objective import Features, unit_length
+from clip_tf.weights.safetensors_file import open_safetensors
 
 LOG_SCALE = "logit_scale"
 IMAGE_TOWER, TEXT_TOWER = "image_tower", "text_tower"
@@ -42,3 +45,21 @@ def encode_batch(model: ClipModel, batch: Mapping[str, tf.Tensor]) -> Features:
     both, _ = model.encode_text(texts)
     instruction, supervision = tf.split(unit_length(both), 2)
     return Features(unit_length(image), instruction, supervision)
+
+
+def load_weights(model: ClipModel, folder: str | Path) -> None:
+    """Sets every variable from a converted folder, one after another.
+
+    Raises:
+      FileNotFoundError: a file of the folder is missing.
+      ValueError: the folder is of another configuration, or a weight does not fit.
+    """
+    config, _ = converted_folder.read_description(folder)
+    if config != model.config:
+        raise ValueError(
+            f"The weights must be of the configuration {model.config}. Received: {config} in {folder}"
+        )
+    path = Path(folder) / converted_folder.WEIGHTS
+    with open_safetensors(path) as tensors:
+        converted_folder.check(tensors, config).raise_unless_ok(f"{path}")
+        converted_folder.assign(model, tensors)

@@ -9,7 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from clip_tf.clip_model import ClipModel, openclip_variables
-from clip_tf.converted_folder import load_clip, save_clip
+from clip_tf.converted_folder import save_clip
+from clip_tf.image_preprocessing import Preprocessing
 from clip_tf.rt import samples
 from clip_tf.rt.action_scores import TRAINING, action_logits
 from clip_tf.rt.confusion_matrix import confusion_matrix, draw_confusion_matrix, top_k_accuracy
@@ -19,7 +20,7 @@ from clip_tf.rt.optimizer import Schedule
 from clip_tf.rt.pipeline import Inputs, batches
 from clip_tf.rt.policy_folder import CLIP, PolicyDescription, write_description
 from clip_tf.rt.samples import SampleSource
-from clip_tf.rt.towers import LOG_SCALE, encode_batch, part_of, trained_parameters
+from clip_tf.rt.towers import LOG_SCALE, encode_batch, load_weights, part_of, trained_parameters
 from clip_tf.tokenizer import tokenize
 from core.trainable import Evaluation
 
@@ -27,7 +28,7 @@ OPTIMIZER_CHECKPOINT = "optimizer"
 BEST_METRICS = ("loss", "top1_error")
 
 
-def inputs_of(model: ClipModel, prompt: str) -> Inputs:
+def inputs_of(model: ClipModel, preprocessing: Preprocessing, prompt: str) -> Inputs:
     """What samples are made into for a model; texts that come again are not tokenised anew."""
     context = model.config.text.context_length
 
@@ -38,7 +39,7 @@ def inputs_of(model: ClipModel, prompt: str) -> Inputs:
     def all_ids(texts: Sequence[str]) -> np.ndarray:
         return np.stack([ids_of(text) for text in texts])
 
-    return Inputs(model.config.vision.image_size, context, prompt, all_ids)
+    return Inputs(preprocessing, context, prompt, all_ids)
 
 
 class ClipRtTrainable:
@@ -47,6 +48,7 @@ class ClipRtTrainable:
     def __init__(
         self,
         model: ClipModel,
+        preprocessing: Preprocessing,
         description: PolicyDescription,
         source: SampleSource,
         optimizer: tf.keras.optimizers.Optimizer,
@@ -66,6 +68,7 @@ class ClipRtTrainable:
 
         Args:
           model: made within ``strategy``'s scope.
+          preprocessing: of the model's images; training crops instead of resizing the whole image.
           description: what is saved beside the weights.
           source: of the samples.
           optimizer: built for ``towers.trained_parameters(model, frozen)``, in their order.
@@ -95,11 +98,12 @@ class ClipRtTrainable:
             raise ValueError(f"gradient_clip_norm must be > 0 or None. Received: {gradient_clip_norm}")
         self.best_metric = best_metric
         self._model, self._description, self._source = model, description, source
+        self._preprocessing = preprocessing
         self._optimizer, self._schedule, self._strategy = optimizer, schedule, strategy
         self._batch_size, self._chunks, self._seed = batch_size, chunks, seed
         self._augment, self._balance, self._clip_norm = augment, balance, gradient_clip_norm
         self._parameters = trained_parameters(model, frozen)
-        self._inputs = inputs_of(model, description.prompt)
+        self._inputs = inputs_of(model, preprocessing, description.prompt)
         # A smaller last batch cannot be shared out evenly.
         self._drop_remainder = replicas * chunks > 1
         self._compiled_step = tf.function(self._step_on_all, reduce_retracing=True)
@@ -118,6 +122,7 @@ class ClipRtTrainable:
         return {
             "data": self._source.fingerprint,
             "model": self._model.config.to_json(),
+            "preprocessing": self._preprocessing.to_json(),
             "vocabulary": self._description.vocabulary.to_json(),
             "prompt": self._description.prompt,
             "batch_size": self._batch_size,
@@ -144,8 +149,8 @@ class ClipRtTrainable:
         return self._strategy.experimental_distribute_dataset(dataset)
 
     def num_batches(self) -> int | None:
-        """None where classes are balanced: how many copies are drawn differs between epochs."""
-        if self._balance:
+        """None where classes are balanced or weighted: how many copies are drawn differs between epochs."""
+        if self._balance or not self._source.is_fixed:
             return None
         whole, rest = divmod(int(self._source.counts(samples.TRAIN).sum()), self._batch_size)
         return whole + (1 if rest and not self._drop_remainder else 0)
@@ -206,8 +211,9 @@ class ClipRtTrainable:
         Returns:
           ``loss`` is the training loss over batches of the training's size, weighted by their examples;
           ``top1`` and ``top5`` are the shares of samples whose class is the best, or among the five best, of
-          the whole vocabulary by its phrases; ``top1_error`` is 1 − ``top1``; ``majority`` is the share of
-          the commonest class, what a constant answer would reach. The picture is the confusion matrix.
+          those that the policy may answer, by their phrases; ``top1_error`` is 1 − ``top1``; ``majority`` is
+          the share of the commonest class, what a constant answer would reach at most. The picture is the
+          confusion matrix.
 
         Raises:
           ValueError: the part has no sample.
@@ -228,6 +234,9 @@ class ClipRtTrainable:
         if not labels:
             raise ValueError(f"Validation needs at least one sample. Received: none in {part!r}")
         scores, true = np.concatenate(logits), np.concatenate(labels)
+        # A class that cannot be answered counts as an error where it is the true one.
+        excluded = np.setdiff1d(np.arange(len(vocabulary)), self._description.answers)
+        scores[:, excluded] = -np.inf
         top1 = top_k_accuracy(scores, true, 1)
         counts = confusion_matrix(true, scores.argmax(axis=1), len(vocabulary))
         scalars = {
@@ -244,12 +253,12 @@ class ClipRtTrainable:
         for name, variable in openclip_variables(self._model).items():
             if not bool(tf.reduce_all(tf.math.is_finite(variable))):
                 raise ValueError(f"The weights must be finite; nothing is saved. Received: {name}")
-        save_clip(folder / CLIP, self._model)
+        save_clip(folder / CLIP, self._model, self._preprocessing)
         tf.train.Checkpoint(optimizer=self._optimizer).write(str(folder / OPTIMIZER_CHECKPOINT))
         write_description(folder, self._description)
 
     def restore(self, folder: Path) -> None:
-        assign_weights(self._model, load_clip(folder / CLIP))
+        load_weights(self._model, folder / CLIP)
         checkpoint = tf.train.Checkpoint(optimizer=self._optimizer)
         try:
             checkpoint.read(str(folder / OPTIMIZER_CHECKPOINT)).assert_consumed()
@@ -258,18 +267,3 @@ class ClipRtTrainable:
             raise ValueError(
                 f"{folder}: the optimiser's state does not fit what is trained now: {reason}"
             ) from error
-
-
-def assign_weights(model: ClipModel, other: ClipModel) -> None:
-    """Copies the weights of another model of the same configuration.
-
-    Raises:
-      ValueError: the configurations differ.
-    """
-    if model.config != other.config:
-        raise ValueError(
-            f"The weights must be of the configuration {model.config}. Received: {other.config}"
-        )
-    theirs = openclip_variables(other)
-    for name, variable in openclip_variables(model).items():
-        variable.assign(tf.cast(theirs[name], variable.dtype))

@@ -18,25 +18,30 @@ from tqdm import tqdm
 from webdataset.tariterators import group_by_keys, tar_file_iterator
 
 from clip_tf.rt import samples
+from core import files
 from episodes import splits, windows
+
+MIXTURE = "mixture.json"
+"""Beside the folders of shards: ``{"weights": {folder: weight}}``."""
 
 FIELDS = ("txt", "sup", "cls")
 IMAGES = ("jpg", "jpeg", "png")
+_MAX_WEIGHT = 1000
 
 
 class WebDatasetSamples:
     """Samples of shards, read one after another."""
 
     def __init__(
-        self, shards: Sequence[Path], weights: Sequence[int], num_classes: int, fraction: float, salt: str
+        self, shards: Sequence[Path], weights: Sequence[float], num_classes: int, fraction: float, salt: str
     ) -> None:
-        """Takes what ``open_webdataset`` found; ``weights`` are the whole copies of each shard in a pass."""
+        """Takes what ``open_webdataset`` found; ``weights`` are of the shards."""
         self._shards = tuple(shards)
         self._weights = tuple(weights)
         self._num_classes = num_classes
         self._fraction = fraction
         self._salt = salt
-        self._counts = {part: np.zeros(num_classes, np.int64) for part in samples.PARTS}
+        counts = {part: np.zeros(num_classes) for part in samples.PARTS}
         digest = hashlib.sha256(repr((self._weights, fraction, salt)).encode())
         for shard, weight in tqdm(
             list(zip(self._shards, self._weights, strict=True)), desc="counting classes", unit="shard"
@@ -44,12 +49,17 @@ class WebDatasetSamples:
             digest.update(f"{shard.name} {shard.stat().st_size}\n".encode())
             for sample in read_shard(shard, num_classes):
                 part = self._part(sample["__key__"])
-                self._counts[part][sample["cls"]] += weight if part == samples.TRAIN else 1
+                counts[part][sample["cls"]] += weight if part == samples.TRAIN else 1
+        self._counts = {part: np.rint(found).astype(np.int64) for part, found in counts.items()}
         self._fingerprint = digest.hexdigest()
 
     @property
     def fingerprint(self) -> str:
         return self._fingerprint
+
+    @property
+    def is_fixed(self) -> bool:
+        return all(float(weight).is_integer() for weight in self._weights)
 
     def counts(self, part: str) -> np.ndarray:
         samples.check_part(part)
@@ -57,25 +67,25 @@ class WebDatasetSamples:
 
     def samples(self, part: str, *, seed: int | None, epoch: int) -> tf.data.Dataset:
         samples.check_part(part)
-        shards = [
-            (shard, copy)
-            for shard, weight in zip(self._shards, self._weights, strict=True)
-            for copy in range(weight if part == samples.TRAIN else 1)
-        ]
+        shards = list(zip(self._shards, self._weights, strict=True))
         if seed is not None:
             order = np.random.default_rng([seed, epoch]).permutation(len(shards))
             shards = [shards[i] for i in order]
 
         def generate() -> Iterator[dict[str, Any]]:
-            for shard, copy in shards:
+            for shard, weight in shards:
                 for sample in read_shard(shard, self._num_classes):
-                    if self._part(sample["__key__"]) == part:
+                    if self._part(sample["__key__"]) != part:
+                        continue
+                    name = f"{shard.parent.name}/{shard.name}:{sample['__key__']}"
+                    copies = _copies(weight, f"{seed}/{epoch}/{name}") if part == samples.TRAIN else 1
+                    for copy in range(copies):
                         yield {
                             samples.IMAGE: sample["image"],
                             samples.INSTRUCTION: sample["txt"],
                             samples.SUPERVISION: sample["sup"],
                             samples.LABEL: sample["cls"],
-                            samples.ID: f"{shard.name}:{sample['__key__']}:{copy}",
+                            samples.ID: f"{name}:{copy}",
                         }
 
         dataset = tf.data.Dataset.from_generator(generate, output_signature=dict(samples.spec()))
@@ -87,6 +97,11 @@ class WebDatasetSamples:
         episode = key.rpartition("-")[0] or key
         fractions = {samples.VALIDATION: self._fraction, samples.TRAIN: 1 - self._fraction}
         return splits.split_by_hash(episode, fractions, self._salt)
+
+
+def _copies(weight: float, key: str) -> int:
+    """A whole number whose mean over keys is the weight."""
+    return int(weight) + (splits.hash_fraction(key) < weight % 1)
 
 
 def read_shard(shard: Path, num_classes: int) -> Iterator[dict[str, Any]]:
@@ -127,7 +142,7 @@ def open_webdataset(
     directory: str | Path,
     num_classes: int,
     *,
-    weights: dict[str, int] | None = None,
+    weights: dict[str, float] | None = None,
     validation_fraction: float = 0.01,
     salt: str = "",
 ) -> WebDatasetSamples:
@@ -136,7 +151,9 @@ def open_webdataset(
     Args:
       directory: with the shards, or with a folder of them for each data set.
       num_classes: of the vocabulary.
-      weights: folder -> how often a pass takes its shards, 1 where it is not named.
+      weights: folder -> how often a pass takes its samples, 1 where it is not named; of a weight such as 0.3
+        a pass takes the samples that a draw names, other ones in each epoch. None takes those of
+        ``mixture.json``, where ``preprocess_oxe`` wrote one.
       validation_fraction: the share of the episodes that is held out.
       salt: another salt holds others out.
 
@@ -148,11 +165,18 @@ def open_webdataset(
     shards = sorted(root.rglob("*.tar"))
     if not shards:
         raise FileNotFoundError(f"There must be .tar files below the folder. Received: {root}")
-    weights = dict(weights or {})
+    if weights is None:
+        path = root / MIXTURE
+        found = files.read_json(path) if path.exists() else {"weights": {}}
+        weights = found.get("weights") if isinstance(found, dict) else None
     folders = {shard.parent.relative_to(root).as_posix() for shard in shards}
-    if not set(weights) <= folders or not all(isinstance(w, int) and w >= 0 for w in weights.values()):
+    numbers = isinstance(weights, dict) and all(
+        isinstance(w, (int, float)) and 0 <= w <= _MAX_WEIGHT for w in weights.values()
+    )
+    if weights is None or not numbers or not set(weights) <= folders:
         raise ValueError(
-            f"weights must be whole numbers >= 0 for folders of {sorted(folders)}. Received: {weights}"
+            f"weights must be numbers from 0 to {_MAX_WEIGHT} for folders of {sorted(folders)}. "
+            f"Received: {weights}"
         )
     of_shards = [weights.get(shard.parent.relative_to(root).as_posix(), 1) for shard in shards]
     source = WebDatasetSamples(shards, of_shards, num_classes, validation_fraction, salt)

@@ -7,6 +7,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from clip_tf.clip_model import ClipModel
+from clip_tf.model_config import ClipConfig
 from clip_tf.rt.csv_data import Row, write_rows
 from clip_tf.rt.vocabulary import Vocabulary
 from tests.episodes.tiny_rlds import write_rlds
@@ -89,3 +91,16 @@ def write_episodes(folder: Path, episodes: int = 8, size: int = 16) -> Path:
         ]
         written.append({"steps": steps, "episode_metadata": {"file_path": f"e{e}"}})
     return write_rlds(folder, {"train": written}, spec=spec)
+
+
+TINY_CONFIG = {
+    "embed_dim": 16,
+    "quick_gelu": True,
+    "vision_cfg": {"image_size": 16, "patch_size": 8, "width": 32, "layers": 1, "head_width": 16},
+    "text_cfg": {"context_length": 40, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+}
+
+
+def tiny_clip(seed: int = 0) -> ClipModel:
+    """A CLIP of 16 pixels and one block a tower."""
+    return ClipModel(ClipConfig.from_json(TINY_CONFIG), seed=seed)

@@ -16,6 +16,7 @@ from clip_tf.rt.optimizer import Schedule, decays, make_optimizer
 from clip_tf.rt.prompt import apply_prompt
 from clip_tf.rt.towers import LOG_SCALE, encode_batch
 from clip_tf.tokenizer import tokenize
+from clip_tf.weights.layout import from_openclip, openclip_shapes, to_openclip
 from tests import golden_files
 from tests.golden.golden_weights import fill
 
@@ -25,29 +26,13 @@ TINY = {
     "vision_cfg": {"image_size": 32, "patch_size": 8, "width": 64, "layers": 2, "head_width": 32},
     "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 4, "layers": 2},
 }
-_TRANSPOSED = ("in_proj_weight", "out_proj.weight", "c_fc.weight", "c_proj.weight")
-
-
-def to_openclip(name: str, value: np.ndarray) -> np.ndarray:
-    """Our layout of a parameter -> PyTorch's."""
-    if name.endswith("conv1.weight"):
-        return value.transpose(3, 2, 0, 1)
-    return value.T if name.endswith(_TRANSPOSED) else value
-
-
-def from_openclip(name: str, value: np.ndarray) -> np.ndarray:
-    if name.endswith("conv1.weight"):
-        return value.transpose(2, 3, 1, 0)
-    return value.T if name.endswith(_TRANSPOSED) else value
-
-
 def tiny_model() -> ClipModel:
     """The tiny model of the recordings, with its stand-in weights."""
     model = ClipModel(ClipConfig.from_json(TINY))
+    shapes = openclip_shapes(model.config)
     for name, variable in openclip_variables(model).items():
         if name != LOG_SCALE:
-            shape = to_openclip(name, np.empty(variable.shape)).shape
-            variable.assign(from_openclip(name, fill(name, shape)))
+            variable.assign(from_openclip(name, fill(name, shapes[name])))
     return model
 
 

@@ -168,11 +168,19 @@ def test_weights_repeat_the_shards_of_a_folder(tmp_path):
     write_shards(tmp_path, name="b")
     once = open_webdataset(tmp_path, 4, validation_fraction=0.3)
     twice = open_webdataset(tmp_path, 4, validation_fraction=0.3, weights={"b": 2})
-    of_b = sum(b"shard" in s["id"] and b":b" in s["id"] for s in read(once, samples.TRAIN))
+    of_b = sum(s["id"].startswith(b"b/") for s in read(once, samples.TRAIN))
     assert of_b
     assert len(read(twice, samples.TRAIN)) == len(read(once, samples.TRAIN)) + of_b
     assert twice.counts(samples.TRAIN).sum() == len(read(twice, samples.TRAIN))
     assert len(read(twice, samples.VALIDATION)) == len(read(once, samples.VALIDATION))
+    half = open_webdataset(tmp_path, 4, validation_fraction=0.3, weights={"a": 0.5, "b": 0.0})
+    drawn = [{s["id"] for s in read(half, samples.TRAIN, 0, epoch)} for epoch in range(8)]
+    assert not half.is_fixed
+    assert once.is_fixed
+    assert len({frozenset(d) for d in drawn}) > 1
+    assert np.mean([len(d) for d in drawn]) == pytest.approx(half.counts(samples.TRAIN).sum(), rel=0.2)
+    (tmp_path / "mixture.json").write_text('{"weights": {"b": 2}}')
+    assert open_webdataset(tmp_path, 4, validation_fraction=0.3).fingerprint == twice.fingerprint
     with pytest.raises(ValueError, match="weights must be.*'c'"):
         open_webdataset(tmp_path, 4, weights={"c": 2})
 
