@@ -104,7 +104,8 @@ def labelled_steps(
     """Iterates over the steps that say a class.
 
     Yields:
-      The episode's id, the step, and ``image`` uint8 [H, W, 3], ``instruction``, ``supervision`` and ``label``.
+      The episode's id, the step, and ``image`` uint8 [H, W, 3], ``instruction``, ``supervision`` and
+      ``label``.
 
     Raises:
       ValueError: an episode does not fit; the message names it.

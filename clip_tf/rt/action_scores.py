@@ -2,8 +2,9 @@
 
 ``training`` is what the objective scores: the unit-length features of image and instruction are added, the
 logit is exp(τ) times the product with the action's unit-length feature, the probability its sigmoid.
-``readme`` is the published snippet: the features are added as they are, the sum is brought to unit length, the
-probability is the sigmoid of the cosine. It can rank otherwise, and its probabilities lie in [0.27, 0.73].
+``readme`` is the published snippet: the features are added as they are, the sum is brought to unit length,
+and the probability is the sigmoid of the cosine. It can rank otherwise, and its probabilities lie in
+[0.27, 0.73].
 """
 
 import tensorflow as tf

@@ -14,8 +14,12 @@ from core.spec import ArraySpec
 POSITION, ROTATION = "position", "rotation"
 CLOSE, OPEN = 0.0, 1.0
 
-_METRES = ((0.01, "one centimeter"), (0.05, "five centimeters"), (0.1, "ten centimeters"))
-_METRES = (*_METRES, (0.2, "twenty centimeters"))
+_METRES = (
+    (0.01, "one centimeter"),
+    (0.05, "five centimeters"),
+    (0.1, "ten centimeters"),
+    (0.2, "twenty centimeters"),
+)
 # "fourty" is how the released models were taught to read it.
 _DEGREES = ((5, "five"), (15, "fifteen"), (45, "fourty five"), (90, "ninety"))
 # The pre-training table stores these, not the exact angles.
@@ -111,9 +115,7 @@ def action_specs(size: int) -> tuple[ArraySpec, ...]:
         ArraySpec(
             "world_vector", (3,), "float32", -0.2, 0.2, "m", FRAME, "Move of the arm: forward, left, up."
         ),
-        ArraySpec(
-            "rotation_delta", (3,), "float32", -quarter, quarter, "rad", FRAME, "Roll, pitch and yaw."
-        ),
+        ArraySpec("rotation_delta", (3,), "float32", -quarter, quarter, "rad", FRAME, "Roll, pitch and yaw."),
         ArraySpec(
             "gripper_rotation", (1,), "float32", -quarter, quarter, "rad", "gripper", "Turn of the gripper."
         ),

@@ -54,9 +54,7 @@ def draw_confusion_matrix(counts: np.ndarray, phrases: Sequence[str]) -> np.ndar
     axes.set_ylabel("true class")
     for row, column in zip(*np.nonzero(shown), strict=True):
         colour = "white" if shares[row, column] > 0.5 else "black"
-        axes.text(
-            column, row, str(shown[row, column]), ha="center", va="center", fontsize=7, color=colour
-        )
+        axes.text(column, row, str(shown[row, column]), ha="center", va="center", fontsize=7, color=colour)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     with Image.open(buffer) as picture:

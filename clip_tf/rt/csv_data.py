@@ -39,9 +39,7 @@ class Row:
 class CsvSamples:
     """Samples of one CSV, or of one for each part."""
 
-    def __init__(
-        self, rows: dict[str, list[Row]], root: Path, num_classes: int, fingerprint: str
-    ) -> None:
+    def __init__(self, rows: dict[str, list[Row]], root: Path, num_classes: int, fingerprint: str) -> None:
         """Takes checked rows, see ``open_csv``; samples are named by their paths from ``root``."""
         self._rows = rows
         self._root = root
@@ -117,8 +115,8 @@ def open_csv(
         common = {row.filepath.resolve() for row in train} & {row.filepath.resolve() for row in held_out}
         if common:
             raise ValueError(
-                f"{validation_file} must hold other images than {path}. Received: {len(common)} in both, e.g. "
-                f"{sorted(common)[0]}"
+                f"{validation_file} must hold other images than {path}. Received: {len(common)} in both, "
+                f"e.g. {sorted(common)[0]}"
             )
     else:
         folders = {row.filepath.parent for row in train}

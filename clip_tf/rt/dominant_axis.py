@@ -5,9 +5,9 @@ comes first; else the largest of the six moves, 20 cm weighing as much as a quar
 eight bins; where it is too small the step says nothing. Source: the preprocessing of Open X-Embodiment for
 CLIP-RT (Kang et al., RSS 2025).
 
-Which step a changed gripper labels can be read in two ways. ``this_step``: the one whose action first asks for
-the new position. ``next_step``: the one before it, as the published preprocessing has it, so that the policy is
-taught to act a step early.
+Which step a changed gripper labels can be read in two ways. ``this_step``: the one whose action first asks
+for the new position. ``next_step``: the one before it, as the published preprocessing has it, so that the
+policy is taught to act a step early.
 """
 
 import dataclasses
@@ -47,7 +47,7 @@ class Supervision:
 
 
 def bins_of(axes: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """The bin 0 to 7 of each value [n] on its axis [n], from the largest move backwards to the largest forwards."""
+    """The bin 0 to 7 of each value [n] on its axis [n], from furthest backwards to furthest forwards."""
     positions = np.digitize(values, POSITION_EDGES, right=True)
     rotations = np.digitize(values, ROTATION_EDGES, right=True)
     return np.where(axes < 3, positions, rotations)

@@ -137,9 +137,7 @@ def _carry_back(
         return (i + 1, *(s + g for s, g in zip(sums, _dense(gradients, variables), strict=True)))
 
     zeros = [tf.zeros(variable.shape, variable.dtype) for variable in variables]
-    _, *sums = tf.while_loop(
-        lambda i, *_: i < chunks, body, (tf.constant(0), *zeros), parallel_iterations=1
-    )
+    _, *sums = tf.while_loop(lambda i, *_: i < chunks, body, (tf.constant(0), *zeros), parallel_iterations=1)
     return sums
 
 

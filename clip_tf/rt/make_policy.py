@@ -46,7 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("clip", type=Path, metavar="CLIP", help="folder of clip_tf.convert")
     parser.add_argument("--out", type=Path, required=True, help="folder to make")
-    parser.add_argument("--vocabulary", default="finetuned", help=f"{' or '.join(PRESETS)}, or a JSON or CSV file")
+    parser.add_argument(
+        "--vocabulary", default="finetuned", help=f"{' or '.join(PRESETS)}, or a JSON or CSV file"
+    )
     parser.add_argument("--fusion", choices=FUSIONS, default=TRAINING, help="readme is the published snippet")
     parser.add_argument("--prompt", default=PUBLISHED, help="with {} where the instruction goes")
     parser.add_argument("--top_k", type=int, default=5, help="how many actions an answer names")

@@ -85,7 +85,8 @@ class Schedule:
         if self.total_steps is not None and self.total_steps <= self.warmup_steps:
             raise ValueError(
                 f"The run must have more steps than the warm-up ({self.warmup_steps}). Set "
-                f"clip_rt.make_schedule.warmup_steps for short runs. Received: {self.total_steps} steps in all"
+                "clip_rt.make_schedule.warmup_steps for short runs. "
+                f"Received: {self.total_steps} steps in all"
             )
 
     def at(self, step: tf.Tensor) -> tf.Tensor:

@@ -175,7 +175,7 @@ def all_wordings() -> dict[str, tuple[str, ...]]:
         value = move.action[move.axis]
         ways = _WAYS[axis.name][value > 0]
         if axis.kind == action_table.POSITION:
-            sizes = _SIZES[round(abs(value) * 100)]
+            sizes: tuple[str, ...] = _SIZES[round(abs(value) * 100)]
             ways = ((axis.positive if value > 0 else axis.negative), *ways)
         else:
             sizes = _ANGLES[round(math.degrees(abs(value)))]

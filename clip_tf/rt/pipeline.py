@@ -114,9 +114,7 @@ def _balanced(dataset: tf.data.Dataset, copies: np.ndarray, epoch_seed: int) -> 
     return dataset.flat_map(repeat).shuffle(1024, epoch_seed, reshuffle_each_iteration=False)
 
 
-def _prepare(
-    sample: dict[str, tf.Tensor], inputs: Inputs, crop_seed: int | None
-) -> dict[str, tf.Tensor]:
+def _prepare(sample: dict[str, tf.Tensor], inputs: Inputs, crop_seed: int | None) -> dict[str, tf.Tensor]:
     how, context = inputs.preprocessing, inputs.context_length
 
     def whole_image(image: bytes | np.ndarray, name: bytes) -> np.ndarray:
@@ -157,7 +155,7 @@ def decode_rgb(image: bytes | np.ndarray, name: str) -> np.ndarray:
     Raises:
       ValueError: it is no image, or one that is cut off; the message names the sample.
     """
-    if isinstance(image, np.ndarray) and image.ndim == 3:
+    if isinstance(image, np.ndarray):
         return image
     try:
         with Image.open(io.BytesIO(image)) as opened:

@@ -35,8 +35,8 @@ _TEXTS_AT_ONCE = 32
 class ClipRtPolicy:
     """A CLIP with a vocabulary of language actions.
 
-    The features of the actions are computed once, those of the last instructions are kept. A client's state is
-    the gripper that it was last sent: an action that moves the arm leaves the gripper as it is, which the
+    The features of the actions are computed once, those of the last instructions are kept. A client's state
+    is the gripper that it was last sent: an action that moves the arm leaves the gripper as it is, which the
     published tables, whose moves all say "open", cannot. It begins open, so that a single answer is the
     table's.
     """
@@ -55,7 +55,7 @@ class ClipRtPolicy:
         self._description = description
         self._spec = description.spec
         self._answers = description.answers
-        self._moves = description.vocabulary.actions[:, :-1].any(axis=1)
+        self._moves = np.any(description.vocabulary.actions[:, :-1] != 0, axis=1)
         self._preprocessing = preprocessing or Preprocessing(model.config.vision.image_size)
         self._encode_text = tf.function(lambda ids: model.encode_text(ids)[0], reduce_retracing=True)
         self._score = tf.function(self._logits, reduce_retracing=True)
@@ -96,8 +96,9 @@ class ClipRtPolicy:
           seed: not used.
 
         Returns:
-          The action of the best class among those that may be answered. In ``info``: ``logits`` and ``class_probabilities`` float32
-          [n, classes] in the order of the vocabulary, and of the best ``top_k`` classes, best first,
+          The action of the best class among those that may be answered. In ``info``: ``logits`` and
+          ``class_probabilities`` float32 [n, classes] in the order of the vocabulary, and of the best
+          ``top_k`` classes, best first,
           ``phrases`` (text), ``phrase_probabilities`` float32 and ``phrase_labels`` int64, each [n, k].
 
         Raises:

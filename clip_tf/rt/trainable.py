@@ -262,7 +262,7 @@ class ClipRtTrainable:
         checkpoint = tf.train.Checkpoint(optimizer=self._optimizer)
         try:
             checkpoint.read(str(folder / OPTIMIZER_CHECKPOINT)).assert_consumed()
-        except (AssertionError, tf.errors.OpError) as error:
+        except (AssertionError, ValueError, tf.errors.OpError) as error:
             reason = str(error).splitlines()[0]
             raise ValueError(
                 f"{folder}: the optimiser's state does not fit what is trained now: {reason}"

@@ -112,8 +112,8 @@ class Vocabulary:
         wanted = np.asarray(action, np.float64)
         if wanted.shape != (self.actions.shape[1],) or not np.isfinite([*wanted, gripper_change]).all():
             raise ValueError(
-                f"action must be {self.actions.shape[1]} finite numbers. Received: {np.asarray(action)!r} with "
-                f"gripper_change={gripper_change}"
+                f"action must be {self.actions.shape[1]} finite numbers. "
+                f"Received: {np.asarray(action)!r} with gripper_change={gripper_change}"
             )
         moves = self.actions[:, :-1].astype(np.float64)
         is_move = moves.any(axis=1)
@@ -155,7 +155,8 @@ class Vocabulary:
                     numbers = json.loads(numbers)
                 except (json.JSONDecodeError, RecursionError) as error:
                     raise ValueError(
-                        f"The action of {phrase!r} must be a list of numbers. Received: {str(numbers)[:200]!r}"
+                        f"The action of {phrase!r} must be a list of numbers. "
+                        f"Received: {str(numbers)[:200]!r}"
                     ) from error
             rows.append(_numbers(phrase, numbers))
         return cls(tuple(value), _matrix(tuple(value), rows))
@@ -260,7 +261,5 @@ def _require_different(what: str, names: Iterable[str], keys: Iterable[Any]) -> 
     seen: dict[Any, str] = {}
     for name, key in zip(names, keys, strict=True):
         if key in seen:
-            raise ValueError(
-                f"No two classes may have the same {what}. Received: {seen[key]!r} and {name!r}"
-            )
+            raise ValueError(f"No two classes may have the same {what}. Received: {seen[key]!r} and {name!r}")
         seen[key] = name

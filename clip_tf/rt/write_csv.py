@@ -4,8 +4,8 @@ From recorded RLDS episodes, the supervision derived and the frames written besi
 
     python -m clip_tf.rt.write_csv --data_dir episodes/1.0.0 --out finetune/train.csv
 
-Or from one's own samples, a JSON object a line with ``image_path``, ``instruction``, ``supervision`` and, where
-the supervision is not a phrase of the vocabulary, ``label``::
+Or from one's own samples, a JSON object a line with ``image_path``, ``instruction``, ``supervision`` and,
+where the supervision is not a phrase of the vocabulary, ``label``::
 
     python -m clip_tf.rt.write_csv --samples samples.jsonl --out finetune/train.csv
 """

@@ -38,7 +38,9 @@ def test_the_fusions_can_differ():
     """A text that is much longer than the image drowns it in the one and not in the other."""
     image, text = tf.constant([[1.0, 0.0]]), tf.constant([[0.0, 10.0]])
     actions = tf.constant([[1.0, 0.0], [-0.6, 0.8]])
-    found = [int(np.argmax(action_logits(image, text, actions, tf.constant(0.0), f))) for f in (TRAINING, README)]
+    found = [
+        int(np.argmax(action_logits(image, text, actions, tf.constant(0.0), f))) for f in (TRAINING, README)
+    ]
     assert found == [0, 1]
 
 
@@ -70,7 +72,9 @@ def test_confusion_counts_and_accuracy():
 @pytest.mark.parametrize("classes", [3, 58])
 def test_the_picture_grows_with_the_classes_that_occur(classes):
     counts = np.zeros((classes, classes), np.int64)
-    few = draw_confusion_matrix(counts + np.eye(classes, dtype=np.int64) * (np.arange(classes) < 3), ["go"] * classes)
+    few = draw_confusion_matrix(
+        counts + np.eye(classes, dtype=np.int64) * (np.arange(classes) < 3), ["go"] * classes
+    )
     assert few.dtype == np.uint8
     assert few.ndim == 4
     assert few.std() > 1

@@ -29,13 +29,17 @@ def test_finetuning_labels_do_not_depend_on_the_gripper_of_a_move():
 
 
 def test_pretraining_table_is_the_published_one():
-    published = {int(label): json.loads(action) for action, label in table("action_to_label_pretrain").items()}
+    published = {
+        int(label): json.loads(action) for action, label in table("action_to_label_pretrain").items()
+    }
     ours = action_table.pretraining_table()
     assert {i: list(move.action) for i, move in enumerate(ours)} == published
 
 
 def test_both_tables_name_the_same_moves():
-    fine = {move.phrase for move in action_table.finetuning_table() if "rotate the gripper" not in move.phrase}
+    fine = {
+        move.phrase for move in action_table.finetuning_table() if "rotate the gripper" not in move.phrase
+    }
     assert fine == {move.phrase for move in action_table.pretraining_table()}
 
 

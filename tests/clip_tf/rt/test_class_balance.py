@@ -26,7 +26,8 @@ def test_full_balance_and_none():
 
 
 @pytest.mark.parametrize(
-    ("counts", "power", "maximum"), [([], 0, 10), ([0, 0], 0, 10), ([-1, 2], 0, 10), ([1], 2, 10), ([1], 0, 0.5)]
+    ("counts", "power", "maximum"),
+    [([], 0, 10), ([0, 0], 0, 10), ([-1, 2], 0, 10), ([1], 2, 10), ([1], 0, 0.5)],
 )
 def test_wrong_arguments(counts, power, maximum):
     with pytest.raises(ValueError, match="Received"):

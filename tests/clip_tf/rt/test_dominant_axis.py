@@ -67,7 +67,13 @@ def test_the_gripper_comes_first_at_this_step_or_before():
 
 @pytest.mark.parametrize(
     "actions",
-    [np.zeros((3, 8)), np.zeros(7), np.full((2, 7), np.nan), np.zeros((2, 7), bool), np.zeros((2, 7), object)],
+    [
+        np.zeros((3, 8)),
+        np.zeros(7),
+        np.full((2, 7), np.nan),
+        np.zeros((2, 7), bool),
+        np.zeros((2, 7), object),
+    ],
 )
 def test_wrong_actions(actions):
     with pytest.raises(ValueError, match="actions must be"):

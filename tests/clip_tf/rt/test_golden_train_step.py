@@ -26,6 +26,8 @@ TINY = {
     "vision_cfg": {"image_size": 32, "patch_size": 8, "width": 64, "layers": 2, "head_width": 32},
     "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 4, "layers": 2},
 }
+
+
 def tiny_model() -> ClipModel:
     """The tiny model of the recordings, with its stand-in weights."""
     model = ClipModel(ClipConfig.from_json(TINY))
@@ -72,7 +74,12 @@ def test_golden_clip_train_step(path, chunks):
     batch, labels = recorded_batch(recorded)
     compute = tf.function(
         lambda: loss_and_gradients(
-            lambda part: encode_batch(model, part), batch, labels, model.logit_scale, list(towers.values()), chunks
+            lambda part: encode_batch(model, part),
+            batch,
+            labels,
+            model.logit_scale,
+            list(towers.values()),
+            chunks,
         )
     )
     for step in range(4):
@@ -108,7 +115,11 @@ def check_gradients(gradients, recorded) -> None:
 
 def check_parameters(parameters, recorded, prefix: str) -> None:
     for name, variable in parameters.items():
-        if name.endswith("in_proj_bias"):  # Keys' biases have no true gradient, and Adam scales what there is.
+        if name.endswith(
+            "in_proj_bias"
+        ):  # Keys' biases have no true gradient, and Adam scales what there is.
             continue
         ours = head_of(name, variable.numpy(), recorded)
-        np.testing.assert_allclose(ours, recorded[f"{prefix}/{name}/head"], atol=2e-6, err_msg=f"{prefix} {name}")
+        np.testing.assert_allclose(
+            ours, recorded[f"{prefix}/{name}/head"], atol=2e-6, err_msg=f"{prefix} {name}"
+        )

@@ -71,7 +71,9 @@ def test_adding_up_the_gradients_of_parts_would_be_another_gradient():
     """Else the other tests would show nothing."""
     encoder, (batch, labels) = TinyEncoder(), make_batch()
     _, expected = plain(encoder, batch, labels)
-    halves = [plain(encoder, {n: x[s] for n, x in batch.items()}, labels[s])[1] for s in (slice(4), slice(4, 8))]
+    halves = [
+        plain(encoder, {n: x[s] for n, x in batch.items()}, labels[s])[1] for s in (slice(4), slice(4, 8))
+    ]
     assert np.abs((halves[0][0] + halves[1][0]) / 2 - expected[0]).max() > 0.01
 
 
@@ -109,7 +111,8 @@ with strategy.scope():
 def on_replica(batch, labels, chunks):
     i = tf.distribute.get_replica_context().replica_id_in_sync_group
     mine = {name: tensor[4 * i : 4 * i + 4] for name, tensor in batch.items()}
-    return loss_and_gradients(encoder, mine, labels[4 * i : 4 * i + 4], encoder.log_scale, encoder.towers, chunks)
+    own = labels[4 * i : 4 * i + 4]
+    return loss_and_gradients(encoder, mine, own, encoder.log_scale, encoder.towers, chunks)
 
 found = {}
 for chunks in (1, 2):

@@ -28,13 +28,17 @@ def test_golden_clip_loss(path):
     assert set(CASES) <= set(cases)
     for case in cases:
         labels = recorded[f"{case}/labels"]
-        inputs = [tf.constant(recorded[f"input_{n}"][: len(labels)]) for n in ("image", "text", "supervision")]
+        inputs = [
+            tf.constant(recorded[f"input_{n}"][: len(labels)]) for n in ("image", "text", "supervision")
+        ]
         log_scale = tf.constant(recorded[f"{case}/log_logit_scale"])
         with tf.GradientTape() as tape:
             tape.watch([*inputs, log_scale])
             loss = clip_rt_loss(Features(*inputs), tf.constant(labels), log_scale)
         gradients = tape.gradient(loss, [*inputs, log_scale])
-        np.testing.assert_array_equal(objective.pair_targets(tf.constant(labels)), recorded[f"{case}/targets"])
+        np.testing.assert_array_equal(
+            objective.pair_targets(tf.constant(labels)), recorded[f"{case}/targets"]
+        )
         assert_close(objective.pair_logits(Features(*inputs), log_scale), recorded[f"{case}/logits"], 5e-6)
         assert_close(loss, recorded[f"{case}/loss"])
         for name, gradient in zip(("image", "text", "supervision"), gradients, strict=False):

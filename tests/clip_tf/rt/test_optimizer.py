@@ -37,9 +37,7 @@ def test_steps_are_those_of_pytorchs_adamw():
         rate = 0.01 * step
         gradients = {n: rng.normal(size=v.shape) * 10.0 ** -rng.integers(0, 7) for n, v in start.items()}
         optimizer.learning_rate.assign(rate)
-        optimizer.apply_gradients(
-            [(tf.constant(gradients[n], tf.float32), variables[n]) for n in start]
-        )
+        optimizer.apply_gradients([(tf.constant(gradients[n], tf.float32), variables[n]) for n in start])
         for name, gradient in gradients.items():
             m, v = moments[name]
             moments[name] = m, v = 0.9 * m + 0.1 * gradient, 0.98 * v + 0.02 * gradient**2

@@ -89,9 +89,7 @@ def test_actions_are_the_tables_with_units(policy):
 def test_prompted_and_bare_instructions_are_the_same(policy):
     prompted = np.array([apply_prompt(text) for text in TEXTS])
     first = ask(policy)[0].info["logits"]
-    np.testing.assert_array_equal(
-        first, ask(policy, natural_language_instruction=prompted)[0].info["logits"]
-    )
+    np.testing.assert_array_equal(first, ask(policy, natural_language_instruction=prompted)[0].info["logits"])
 
 
 def test_batches_do_not_mix_clients(policy):
@@ -229,7 +227,14 @@ def test_a_folder_without_a_policy(tmp_path):
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"top_k": 0}, {"classes": ()}, {"classes": (1, 0)}, {"classes": (4,)}, {"prompt": ""}, {"fusion": "sum"}],
+    [
+        {"top_k": 0},
+        {"classes": ()},
+        {"classes": (1, 0)},
+        {"classes": (4,)},
+        {"prompt": ""},
+        {"fusion": "sum"},
+    ],
 )
 def test_wrong_description_arguments(arguments):
     with pytest.raises(ValueError, match="Received"):

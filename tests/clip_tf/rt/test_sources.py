@@ -59,7 +59,10 @@ def test_every_source_gives_the_same_kind_of_samples(kind, tmp_path):
             found_image = np.asarray(Image.open(io.BytesIO(sample["image"])))
             if kind == "rlds":
                 np.testing.assert_array_equal(found_image, picture_of(sample))
-            assert found_image.reshape(-1, 3).mean(0).argmax() in ({0: 0, 1: 1, 2: 2, 3: 0}[sample["label"]], 1)
+            assert found_image.reshape(-1, 3).mean(0).argmax() in (
+                {0: 0, 1: 1, 2: 2, 3: 0}[sample["label"]],
+                1,
+            )
             assert sample["instruction"]
             assert sample["supervision"].decode() == VOCABULARY.phrases[sample["label"]]
     ids = [{s["id"] for s in found} for found in parts.values()]
@@ -97,9 +100,7 @@ def test_an_unknown_part(kind, tmp_path):
 
 
 def test_rlds_wordings_are_drawn_in_training_only(tmp_path):
-    source = open_rlds_samples(
-        write_episodes(tmp_path), make_vocabulary("pretrained"), validation_episodes=2
-    )
+    source = open_rlds_samples(write_episodes(tmp_path), make_vocabulary("pretrained"), validation_episodes=2)
     plain = {s["supervision"] for s in read(source, samples.TRAIN)}
     assert plain == {p.encode() for p in make_vocabulary("pretrained").phrases} & plain
     drawn = {s["supervision"] for epoch in range(3) for s in read(source, samples.TRAIN, 0, epoch)}
