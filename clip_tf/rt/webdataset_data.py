@@ -1,8 +1,8 @@
 """Samples of WebDataset shards: tar files of {jpg, txt, sup, cls}, the published layout for pre-training.
 
 ``txt`` is the instruction, ``sup`` the wording of the supervision, ``cls`` the label. Keys that
-``preprocess_oxe`` writes are ``EPISODE-STEP``, and whole episodes are held out; samples of other keys are held
-out one by one.
+``preprocess_oxe`` writes are ``EPISODE-STEP``, and whole episodes are held out; samples of other keys are
+held out one by one.
 """
 
 import hashlib
