@@ -8,6 +8,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 _SHOWN_ALWAYS = 12
+# Above, the counts would be too many to read and slow to draw.
+_CLASSES_WITH_COUNTS = 30
 
 
 def confusion_matrix(true: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
@@ -52,7 +54,8 @@ def draw_confusion_matrix(counts: np.ndarray, phrases: Sequence[str]) -> np.ndar
     axes.set_yticks(range(len(names)), names, fontsize=7)
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
-    for row, column in zip(*np.nonzero(shown), strict=True):
+    cells = np.nonzero(shown) if len(names) <= _CLASSES_WITH_COUNTS else ((), ())
+    for row, column in zip(*cells, strict=True):
         colour = "white" if shares[row, column] > 0.5 else "black"
         axes.text(column, row, str(shown[row, column]), ha="center", va="center", fontsize=7, color=colour)
     buffer = io.BytesIO()

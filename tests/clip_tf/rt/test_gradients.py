@@ -126,6 +126,7 @@ sys.stdout.write(json.dumps(found))
 """
 
 
+@pytest.mark.heavy
 def test_two_replicas_give_the_gradient_of_one_device():
     done = subprocess.run(
         [sys.executable, "-c", _TWO_DEVICES], cwd=ROOT, capture_output=True, text=True, check=False

@@ -22,7 +22,7 @@ INPUTS = Inputs(Preprocessing(8), 40, PUBLISHED, functools.partial(tokenize, con
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    return open_csv(write_csv(tmp_path_factory.mktemp("csv")), 4, validation_fraction=0.3)
+    return open_csv(write_csv(tmp_path_factory.mktemp("csv"), 24), 4, validation_fraction=0.3)
 
 
 def read(source, part=samples.TRAIN, batch_size=8, **arguments):

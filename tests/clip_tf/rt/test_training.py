@@ -83,7 +83,7 @@ def test_it_learns_the_colours(tmp_path):
     trainable = make(tmp_path, ["clip_rt.make_trainable.augment = False"])
     before = trainable.evaluate_part(samples.TRAIN).scalars
     losses = []
-    for epoch in range(25):
+    for epoch in range(28):
         for batch in trainable.batches(epoch):
             losses.append(float(trainable.train_step(batch)["loss"]))
     after = trainable.evaluate_part(samples.TRAIN)
@@ -395,7 +395,7 @@ def test_learns_the_real_bridge_episodes(tmp_path):
     )
     counts = {part: trainable._source.counts(part).sum() for part in samples.PARTS}
     assert sum(counts.values()) == 127
-    settings = LoopSettings(checkpoint_dir=tmp_path / "run", num_epochs=80, validate_every_epochs=80)
+    settings = LoopSettings(checkpoint_dir=tmp_path / "run", num_epochs=120, validate_every_epochs=120)
     result = run(trainable, settings)
     scalars = {part: trainable.evaluate_part(part).scalars for part in samples.PARTS}
     for part, found in scalars.items():
