@@ -28,6 +28,7 @@ import webdataset as wds
 from PIL import Image
 from tqdm import tqdm
 
+from clip_tf.rt import shard_index
 from clip_tf.rt.dominant_axis import NEXT_STEP, NONE
 from clip_tf.rt.recorded_supervision import ActionLayout, RecordedSupervision, make_action_layout
 from clip_tf.rt.vocabulary import make_vocabulary
@@ -163,7 +164,8 @@ def write_shards(
         raise ValueError(
             f"{source.name}: {member.image_key} must be uint8 [H, W, 3]. Received: {dtype} {shape}"
         )
-    count, last = 0, None
+    keys: dict[str, list[tuple[str, int]]] = {}
+    last = None
     with files.atomic_folder(folder) as temporary:
         pattern = str(temporary).replace("%", "%%") + "/shard-%06d.tar"
         with (
@@ -174,21 +176,23 @@ def write_shards(
                 if episode_id != last:
                     progress.update(last is not None)
                     last = episode_id
-                digest = hashlib.sha256(episode_id.encode()).hexdigest()[:16]
+                key = f"{hashlib.sha256(episode_id.encode()).hexdigest()[:16]}-{step:06d}"
                 writer.write(
                     {
-                        "__key__": f"{digest}-{step:06d}",
+                        "__key__": key,
                         "jpg": jpeg(sample["image"], size),
                         "txt": sample["instruction"].encode(),
                         "sup": sample["supervision"].encode(),
                         "cls": str(sample["label"]).encode(),
                     }
                 )
-                count += 1
+                keys.setdefault(Path(writer.fname).name, []).append((key, sample["label"]))
             progress.update(last is not None)
-        if not count:
+        if not keys:
             raise ValueError(f"{source.name}: a step must say a class. Received: none in {member.directory}")
-    return count
+        index = {name: shard_index.count_labels(pairs) for name, pairs in keys.items()}
+        shard_index.write_index(temporary, index)
+    return sum(len(pairs) for pairs in keys.values())
 
 
 def jpeg(image: np.ndarray, size: int | None) -> bytes:

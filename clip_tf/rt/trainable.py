@@ -146,7 +146,9 @@ class ClipRtTrainable:
         )
         if self._strategy.num_replicas_in_sync == 1:
             return dataset
-        return self._strategy.experimental_distribute_dataset(dataset)
+        # The samples' names are texts, which stay with the host.
+        host = tf.distribute.InputOptions(experimental_fetch_to_device=False)
+        return self._strategy.experimental_distribute_dataset(dataset, host)
 
     def num_batches(self) -> int | None:
         """None where classes are balanced or weighted: how many copies are drawn differs between epochs."""
@@ -166,7 +168,8 @@ class ClipRtTrainable:
     def _step_on_all(self, batch: Any) -> dict[str, tf.Tensor]:
         rate = self._schedule.at(self._optimizer.iterations)
         self._optimizer.learning_rate.assign(rate)
-        per_replica = self._strategy.run(self._step_on_one, args=(batch,))
+        tensors = {name: tensor for name, tensor in batch.items() if name != samples.ID}
+        per_replica = self._strategy.run(self._step_on_one, args=(tensors,))
         mean = tf.distribute.ReduceOp.MEAN
         result = {k: self._strategy.reduce(mean, v, axis=None) for k, v in per_replica.items()}
         clamp_log_scale(self._model.logit_scale)

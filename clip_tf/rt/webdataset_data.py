@@ -17,7 +17,7 @@ import tensorflow as tf
 from tqdm import tqdm
 from webdataset.tariterators import group_by_keys, tar_file_iterator
 
-from clip_tf.rt import samples
+from clip_tf.rt import samples, shard_index
 from core import files
 from episodes import splits, windows
 
@@ -47,9 +47,10 @@ class WebDatasetSamples:
             list(zip(self._shards, self._weights, strict=True)), desc="counting classes", unit="shard"
         ):
             digest.update(f"{shard.name} {shard.stat().st_size}\n".encode())
-            for sample in read_shard(shard, num_classes):
-                part = self._part(sample["__key__"])
-                counts[part][sample["cls"]] += weight if part == samples.TRAIN else 1
+            for episode, labels in _episodes_of(shard, num_classes).items():
+                part = self._part(episode)
+                for label, count in labels.items():
+                    counts[part][label] += count * (weight if part == samples.TRAIN else 1)
         self._counts = {part: np.rint(found).astype(np.int64) for part, found in counts.items()}
         self._fingerprint = digest.hexdigest()
 
@@ -75,7 +76,7 @@ class WebDatasetSamples:
         def generate() -> Iterator[dict[str, Any]]:
             for shard, weight in shards:
                 for sample in read_shard(shard, self._num_classes):
-                    if self._part(sample["__key__"]) != part:
+                    if self._part(shard_index.episode_of(sample["__key__"])) != part:
                         continue
                     name = f"{shard.parent.name}/{shard.name}:{sample['__key__']}"
                     copies = _copies(weight, f"{seed}/{epoch}/{name}") if part == samples.TRAIN else 1
@@ -93,10 +94,20 @@ class WebDatasetSamples:
             dataset = dataset.shuffle(2048, windows.epoch_seed(seed, epoch), reshuffle_each_iteration=False)
         return dataset
 
-    def _part(self, key: str) -> str:
-        episode = key.rpartition("-")[0] or key
+    def _part(self, episode: str) -> str:
         fractions = {samples.VALIDATION: self._fraction, samples.TRAIN: 1 - self._fraction}
         return splits.split_by_hash(episode, fractions, self._salt)
+
+
+def _episodes_of(shard: Path, num_classes: int) -> shard_index.Episodes:
+    """What the shard holds, by its index or else by reading it."""
+    found = shard_index.read_index(shard)
+    if found is None:
+        pairs = ((sample["__key__"], sample["cls"]) for sample in read_shard(shard, num_classes))
+        return shard_index.count_labels(pairs)
+    for label in {label for labels in found.values() for label in labels}:
+        samples.check_label(label, num_classes, f"{shard.parent / shard_index.NAME}")
+    return found
 
 
 def _copies(weight: float, key: str) -> int:
@@ -146,7 +157,8 @@ def open_webdataset(
     validation_fraction: float = 0.01,
     salt: str = "",
 ) -> WebDatasetSamples:
-    """Opens the ``.tar`` files below a folder and counts their classes, which reads them once.
+    """Opens the ``.tar`` files below a folder and counts their classes: by the index that ``preprocess_oxe``
+    writes, where there is one, else by reading them once.
 
     Args:
       directory: with the shards, or with a folder of them for each data set.

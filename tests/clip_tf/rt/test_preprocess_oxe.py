@@ -8,6 +8,7 @@ import pytest
 from clip_tf import preprocess_oxe
 from clip_tf.rt import samples
 from clip_tf.rt.paraphrases import all_wordings
+from clip_tf.rt.shard_index import read_index
 from clip_tf.rt.vocabulary import load_vocabulary, make_vocabulary
 from clip_tf.rt.webdataset_data import open_webdataset, read_shard
 from tests.clip_tf.rt.clip_rt_data import write_episodes
@@ -47,9 +48,33 @@ def test_shards_hold_every_step_that_says_a_class(tmp_path):
     turned = [s["cls"] for shard in (tmp_path / "out" / "two").glob("*.tar") for s in read_shard(shard, 50)]
     assert set(turned) == {1, 22, 48}  # x points the other way; the gripper closes a step early.
     source = open_webdataset(tmp_path / "out", 50, validation_fraction=0.3)
+    check_index(tmp_path / "out", source)
     assert not source.is_fixed
     assert source.counts(samples.TRAIN).sum() > source.counts(samples.VALIDATION).sum() > 0
     assert len(load_vocabulary(tmp_path / "out" / "vocabulary.json")) == 50
+
+
+def check_index(folder, source):
+    """The index says what reading says, and is not believed of another file."""
+    expected = {part: source.counts(part).tolist() for part in samples.PARTS}
+    shard = folder / "one" / "shard-000000.tar"
+    index = read_index(shard)
+    assert sum(n for labels in index.values() for n in labels.values()) == 20
+    (folder / "one" / "index.json").rename(folder / "one" / "other.json")
+    assert read_index(shard) is None
+    again = open_webdataset(folder, 50, validation_fraction=0.3)
+    assert {part: again.counts(part).tolist() for part in samples.PARTS} == expected
+    assert again.fingerprint == source.fingerprint
+    (folder / "one" / "other.json").rename(folder / "one" / "index.json")
+    with pytest.raises(ValueError, match=r"index.json.*\[0, 4\)"):
+        open_webdataset(folder, 4)
+    with shard.open("ab") as file:
+        file.write(bytes(512))
+    assert read_index(shard) is None
+    (folder / "one" / "index.json").write_text("[]")
+    with pytest.raises(ValueError, match="must be an index of shards"):
+        read_index(shard)
+    (folder / "one" / "index.json").unlink()
 
 
 def test_a_second_run_leaves_what_is_there(tmp_path, capsys):
