@@ -185,17 +185,22 @@ class ClipRtPolicy:
         return np.asarray(state[GRIPPER], np.float32)
 
 
-def load_policy(folder: str | Path, dtype: str = "float32") -> ClipRtPolicy:
+def load_policy(
+    folder: str | Path, dtype: str = "float32", encoder_source: str | None = None
+) -> ClipRtPolicy:
     """Loads a checkpoint folder, or one that ``clip_tf.rt.make_policy`` wrote.
 
     Args:
       folder: as ``clip_tf.rt.policy_folder`` says.
       dtype: the towers compute in ``float32``, ``bfloat16`` or ``float16``; features are compared in float32.
+      encoder_source: must be None: the text tower is the encoder, and is in the folder.
 
     Raises:
       FileNotFoundError: a file is missing.
-      ValueError: the folder or its weights do not fit.
+      ValueError: the folder or its weights do not fit, or an encoder is named.
     """
+    if encoder_source is not None:
+        raise ValueError(f"CLIP-RT encodes texts itself and takes no encoder. Received: {encoder_source!r}")
     folder = Path(folder)
     model = load_clip(folder / CLIP, dtype=dtype)
     return ClipRtPolicy(model, read_description(folder), load_preprocessing(folder / CLIP))

@@ -223,6 +223,8 @@ def test_wrong_descriptions(tmp_path: Path, content):
 def test_a_folder_without_a_policy(tmp_path):
     with pytest.raises(FileNotFoundError):
         load_policy(tmp_path)
+    with pytest.raises(ValueError, match="takes no encoder"):
+        load_policy(tmp_path, encoder_source="embedded")
 
 
 @pytest.mark.parametrize(
