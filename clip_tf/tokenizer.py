@@ -24,10 +24,10 @@ def tokenize(texts: str | Iterable[str], context_length: int = CONTEXT_LENGTH) -
       int32 [n, context_length]: start, text, end, then zeros.
 
     Raises:
-      ValueError: one of them is no valid text, or the context has no room for start and end.
+      ValueError: one of them is no valid text, or the context has no room for a token between start and end.
     """
-    if context_length < 2:
-        raise ValueError(f"context_length must be at least 2. Received: {context_length}")
+    if context_length < 3:
+        raise ValueError(f"context_length must be at least 3. Received: {context_length}")
     cleaned = [clean(text) for text in ([texts] if isinstance(texts, str) else texts)]
     if not cleaned:
         return np.zeros((0, context_length), np.int32)
