@@ -1,5 +1,6 @@
 """The recipe of CLIP's recordings: inputs from seeds, stand-in weights by key (golden/README_clip.md)."""
 
+import re
 import zlib
 
 import numpy as np
@@ -26,6 +27,15 @@ def tiny_config(quick_gelu: bool) -> ClipConfig:
     """The configuration of ``model_tiny``."""
     vision = VisionConfig(image_size=32, patch_size=8, width=64, layers=2, head_width=32)
     return ClipConfig(64, vision, TextConfig(width=64, heads=4, layers=2), quick_gelu)
+
+
+def config_of(stem: str) -> ClipConfig:
+    """The configuration of ``model_vit_b32_quickgelu`` and its like."""
+    match = re.fullmatch(r"model_vit_([a-z]+?)_?(\d+)(?:_(\d+))?(_quickgelu)?", stem)
+    assert match, f"no recipe for this recording: {stem}"
+    letter, patch, size, quick = match.groups()
+    name = "-".join(["ViT", letter.upper(), patch, *([size] if size else [])])
+    return ClipConfig.from_name(name + (quick or "").replace("_", "-"))
 
 
 def standin(key: str, shape: Shape) -> np.ndarray:
