@@ -70,7 +70,6 @@ class TextTower(tf.keras.layers.Layer):
         t = tf.shape(ids)[1]
         x = self.token_embedding(ids) + self.positional_embedding[:t]
         mask = tf.where(tf.linalg.band_part(tf.ones([t, t], tf.bool), -1, 0), 0.0, -float("inf"))
-        x, intermediates = self.transformer(x, mask)
-        pooled = tf.gather(x, end, batch_dims=1)
+        pooled, x, intermediates = self.transformer(x, mask, end)
         features = tf.matmul(self.ln_final(pooled), self.text_projection)
         return features, {**intermediates, "ln_final": self.ln_final(x)}

@@ -71,9 +71,9 @@ class VisionTower(tf.keras.layers.Layer):
         class_token = tf.broadcast_to(self.class_embedding, [b, 1, width])
         x = tf.concat([class_token, tf.reshape(patches, [b, g * g, width])], 1) + self.positional_embedding
         before = self.ln_pre(x)
-        x, intermediates = self.transformer(before)
-        # The features need the class token alone; in a graph the other tokens cost nothing unless asked for.
-        features = tf.matmul(self.ln_post(x[:, 0]), self.proj)
+        class_position = tf.zeros([b], tf.int32)
+        pooled, x, intermediates = self.transformer(before, None, class_position)
+        features = tf.matmul(self.ln_post(pooled), self.proj)
         tokens = self.ln_post(x)
         patch_map = tf.matmul(tf.reshape(tokens[:, 1:], [b * g * g, width]), self.proj)
         intermediates = {

@@ -55,6 +55,16 @@ def test_a_patch_moves_only_its_own_embedding():
     np.testing.assert_array_equal(moved, [[1, 2]])
 
 
+def test_features_are_those_of_the_whole_last_block():
+    """The last block computes the token of the features apart."""
+    model = filled(TINY)
+    features, vision = model.encode_image(images())
+    np.testing.assert_allclose(features, vision["ln_post"][:, 0] @ model.visual.proj, atol=1e-5)
+    features, text = model.encode_text(IDS)
+    ends = tf.gather(text["ln_final"], [2, 4], batch_dims=1)
+    np.testing.assert_allclose(features, ends @ model.text.text_projection, atol=1e-5)
+
+
 def test_padding_changes_neither_features_nor_gradients():
     model = filled(TINY)
     found = []
