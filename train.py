@@ -14,9 +14,12 @@ from training.loop import LoopSettings, run
 from training.strategy import make_strategy
 
 # Model -> module with make_trainable(options, strategy), and its default configuration.
-MODELS = {"rt1": ("rt1.experiment", "configs/transformer_mixin.gin")}
+MODELS = {
+    "rt1": ("rt1.experiment", "configs/transformer_mixin.gin"),
+    "clip_rt": ("clip_tf.rt.experiment", "configs/clip_rt_finetune.gin"),
+}
 LOSS_TYPES = ("cross_entropy", "l1", "smooth_l1")
-FREEZABLE = ("efficientnet", "tokenlearner", "transformer")
+FREEZABLE = ("efficientnet", "tokenlearner", "transformer", "image_tower", "text_tower", "logit_scale")
 
 FLAGS = flags.FLAGS
 flags.DEFINE_enum("model", "rt1", sorted(MODELS), "What to train.")
@@ -26,13 +29,13 @@ flags.DEFINE_string("checkpoint_dir", None, "Folder of this run; the default is 
 flags.DEFINE_string("pretrained_checkpoint", None, "Weights to begin with, of any dialect.")
 flags.DEFINE_string("resume_checkpoint", None, "Run or checkpoint folder to continue.")
 flags.DEFINE_integer("batch_size", 16, "Examples, or windows, in a step.", lower_bound=1)
-flags.DEFINE_integer("num_epochs", 30, "Epochs in all.", lower_bound=1)
+flags.DEFINE_integer("num_epochs", None, "Epochs in all; the default is gin's, else 30.", lower_bound=1)
 flags.DEFINE_integer("max_steps", None, "Optimiser steps in all, where that is fewer.", lower_bound=1)
-flags.DEFINE_enum("loss_type", "smooth_l1", LOSS_TYPES, "Loss; it decides the head of the network.")
+flags.DEFINE_enum("loss_type", "smooth_l1", LOSS_TYPES, "Loss of RT-1; it decides its head.")
 for _part in FREEZABLE:
     flags.DEFINE_bool(f"freeze_{_part}", False, f"Keeps the {_part}'s weights.")
-flags.DEFINE_string("dataset_file", None, "The food data set (NPZ).")
-flags.DEFINE_string("data_dir", None, "Folder of RLDS TFRecords.")
+flags.DEFINE_string("dataset_file", None, "The food data set (NPZ), or CLIP-RT's CSV.")
+flags.DEFINE_string("data_dir", None, "Folder of RLDS TFRecords, or of WebDataset shards.")
 flags.DEFINE_string("split_file", None, "train_idx and val_idx (NPZ); absent: a seeded 80/20 split.")
 flags.DEFINE_integer("image_size", 236, "To which the food images are brought, in pixels.", lower_bound=8)
 flags.DEFINE_integer("seed", 0, "Of everything that is drawn.", lower_bound=0)
@@ -53,7 +56,10 @@ def main(arguments: list[str]) -> None:
     if not any(candidate.is_file() for candidate in (Path(config), root / config)):
         raise FileNotFoundError(f"There is no such --config_file, here or in {root}. Received: {config}")
     gin.add_config_file_search_path(str(root))
-    gin.parse_config_files_and_bindings([config], FLAGS.gin_bindings)
+    # A schedule that ends with the run asks for the macro too.
+    epochs = [] if FLAGS.num_epochs is None else [f"NUM_EPOCHS = {FLAGS.num_epochs}"]
+    gin.parse_config_files_and_bindings([config], [*FLAGS.gin_bindings, *epochs])
+    num_epochs = {} if FLAGS.num_epochs is None else {"num_epochs": FLAGS.num_epochs}
     checkpoint_dir = Path(FLAGS.checkpoint_dir or f"runs/{FLAGS.model}")
     options = TrainOptions(
         checkpoint_dir=checkpoint_dir,
@@ -69,9 +75,9 @@ def main(arguments: list[str]) -> None:
     )
     settings = LoopSettings(
         checkpoint_dir=checkpoint_dir,
-        num_epochs=FLAGS.num_epochs,
         max_steps=FLAGS.max_steps,
         seed=FLAGS.seed,
+        **num_epochs,
     )
     trainable = experiment.make_trainable(options, make_strategy())
     result = run(trainable, settings, FLAGS.resume_checkpoint)

@@ -14,7 +14,7 @@ EvaluationMetrics = Callable[[np.ndarray, np.ndarray], Mapping[str, float]]
 
 # Model name -> module with ``load_policy(folder: Path) -> Policy`` and, where predictions can be
 # compared with labels, ``evaluation_metrics(predicted [n, k], true [n, k]) -> {name: value}``.
-MODELS: dict[str, str] = {"rt1": "rt1.serving_policy"}
+MODELS: dict[str, str] = {"rt1": "rt1.serving_policy", "clip_rt": "clip_tf.rt.serving_policy"}
 
 
 @dataclasses.dataclass(frozen=True)

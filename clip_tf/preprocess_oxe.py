@@ -1,0 +1,246 @@
+"""RLDS episodes in, WebDataset shards with language supervision out, for pre-training CLIP-RT.
+
+python -m clip_tf.preprocess_oxe --mixture mixture.json --out shards
+
+The mixture is a JSON file::
+
+    {"datasets": [{"name": "bridge_orig", "directory": "oxe/bridge_orig/1.0.0", "weight": 1.0,
+                   "oxe_name": "bridge_orig", "image_key": "observation/image_primary"}]}
+
+``name`` and ``directory`` are needed; directories are relative to the file. ``weight`` is how often training
+takes a data set's samples in one pass, ``oxe_name`` the adjustment of units and axes in
+``clip_tf.rt.oxe_adjustments``. Further fields: ``split``, ``image_key``, ``instruction_key`` and those of
+``clip_tf.rt.recorded_supervision.ActionLayout`` but its adjustment. A data set whose folder is in ``--out``
+already is left as it is, so that a run that was stopped can be started again.
+"""
+
+import argparse
+import dataclasses
+import hashlib
+import io
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import webdataset as wds
+from PIL import Image
+from tqdm import tqdm
+
+from clip_tf.rt import shard_index
+from clip_tf.rt.dominant_axis import NEXT_STEP, NONE
+from clip_tf.rt.recorded_supervision import ActionLayout, RecordedSupervision, make_action_layout
+from clip_tf.rt.vocabulary import make_vocabulary
+from clip_tf.rt.webdataset_data import MIXTURE
+from core import files
+from episodes.rlds import RldsSplit, open_rlds
+
+_LAYOUT = tuple(f.name for f in dataclasses.fields(ActionLayout) if f.name != "adjustment")
+_QUALITY = 95
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """One data set of a mixture.
+
+    Attributes:
+      name: of its folder of shards.
+      directory: see ``episodes.rlds.open_rlds``.
+      weight: samples of a pass for each of its samples, > 0.
+      layout: where the actions are.
+      split: of the data set.
+      image_key, instruction_key: paths in a step.
+    """
+
+    name: str
+    directory: Path
+    weight: float
+    layout: ActionLayout
+    split: str = "train"
+    image_key: str = "observation/image"
+    instruction_key: str = "language_instruction"
+
+
+def read_mixture(path: str | Path) -> tuple[Member, ...]:
+    """Reads a mixture file.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: a field is missing, unknown or not valid; the message names the data set.
+    """
+    path = Path(path)
+    value = files.read_json(path)
+    entries = value.get("datasets") if isinstance(value, Mapping) else None
+    if not isinstance(entries, list) or not entries:
+        raise ValueError(f"{path} must hold a list 'datasets'. Received: {str(value)[:200]}")
+    members = []
+    for i, entry in enumerate(entries):
+        try:
+            members.append(_member(dict(entry), path.parent))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path}, data set {i + 1}: {error}. Received: {str(entry)[:300]}") from error
+    names = [member.name for member in members]
+    if len(set(names)) < len(names):
+        raise ValueError(f"{path}: names must be different. Received: {names}")
+    return tuple(members)
+
+
+def _member(entry: dict[str, Any], root: Path) -> Member:
+    name, directory = entry.pop("name"), root / entry.pop("directory")
+    if not isinstance(name, str) or not name or Path(name).name != name or name.startswith("."):
+        raise ValueError("name must be the name of a folder")
+    weight = float(entry.pop("weight", 1.0))
+    if not 0 < weight <= 1000:
+        raise ValueError("weight must be above 0, and 1000 at most")
+    fields = {field: entry.pop(field) for field in _LAYOUT if field in entry}
+    fields.setdefault("gripper_change", NEXT_STEP)
+    layout = make_action_layout(entry.pop("oxe_name", None), **fields)
+    return Member(name, directory, weight, layout, **entry)
+
+
+def labelled_steps(
+    source: RldsSplit, member: Member, supervision: RecordedSupervision, seed: int
+) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    """Iterates over the steps that say a class.
+
+    Yields:
+      The episode's id, the step, and ``image`` uint8 [H, W, 3], ``instruction``, ``supervision`` and
+      ``label``.
+
+    Raises:
+      ValueError: an episode does not fit; the message names it.
+    """
+    paths = dict.fromkeys([member.image_key, member.instruction_key, *member.layout.columns])
+    for episode_id, columns in source.read(tuple(paths)):
+        try:
+            labels = supervision.labels(columns)
+        except ValueError as error:
+            raise ValueError(f"{source.name}, episode {episode_id!r}: {error}") from error
+        for step in np.flatnonzero(labels != NONE):
+            instruction = columns[member.instruction_key][step].decode().strip()
+            if instruction:
+                key = f"{seed}/{episode_id}@{step}"
+                yield (
+                    episode_id,
+                    int(step),
+                    {
+                        "image": columns[member.image_key][step],
+                        "instruction": instruction,
+                        "supervision": supervision.wording(int(labels[step]), key),
+                        "label": int(labels[step]),
+                    },
+                )
+
+
+def write_shards(
+    member: Member,
+    folder: Path,
+    supervision: RecordedSupervision,
+    seed: int,
+    size: int | None,
+    per_shard: int,
+) -> int:
+    """Writes the shards of one data set into a new folder, whole or not at all.
+
+    Args:
+      member: the data set.
+      folder: to write; must not exist.
+      supervision: its labels and wordings.
+      seed: of the wordings.
+      size: images become squares of so many pixels, as published; None keeps them.
+      per_shard: samples in a tar file.
+
+    Returns:
+      The number of samples.
+
+    Raises:
+      FileExistsError, FileNotFoundError, ValueError: see ``core.files`` and ``episodes.rlds``; images of
+        another kind; no step that says a class.
+    """
+    source = open_rlds(member.directory, member.split)
+    shape, dtype = source.feature(member.image_key).shape, source.feature(member.image_key).np_dtype
+    if len(shape) != 3 or shape[-1] != 3 or np.dtype(dtype) != np.uint8:
+        raise ValueError(
+            f"{source.name}: {member.image_key} must be uint8 [H, W, 3]. Received: {dtype} {shape}"
+        )
+    keys: dict[str, list[tuple[str, int]]] = {}
+    last = None
+    with files.atomic_folder(folder) as temporary:
+        pattern = str(temporary).replace("%", "%%") + "/shard-%06d.tar"
+        with (
+            wds.ShardWriter(pattern, maxcount=per_shard, verbose=0, encoder=False) as writer,
+            tqdm(desc=member.name, total=source.num_episodes, unit="episode") as progress,
+        ):
+            for episode_id, step, sample in labelled_steps(source, member, supervision, seed):
+                if episode_id != last:
+                    progress.update(last is not None)
+                    last = episode_id
+                key = f"{hashlib.sha256(episode_id.encode()).hexdigest()[:16]}-{step:06d}"
+                writer.write(
+                    {
+                        "__key__": key,
+                        "jpg": jpeg(sample["image"], size),
+                        "txt": sample["instruction"].encode(),
+                        "sup": sample["supervision"].encode(),
+                        "cls": str(sample["label"]).encode(),
+                    }
+                )
+                keys.setdefault(Path(writer.fname).name, []).append((key, sample["label"]))
+            progress.update(last is not None)
+        if not keys:
+            raise ValueError(f"{source.name}: a step must say a class. Received: none in {member.directory}")
+        index = {name: shard_index.count_labels(pairs) for name, pairs in keys.items()}
+        shard_index.write_index(temporary, index)
+    return sum(len(pairs) for pairs in keys.values())
+
+
+def jpeg(image: np.ndarray, size: int | None) -> bytes:
+    """An image uint8 [H, W, 3] as JPEG, squeezed into a square of ``size`` pixels unless that is None."""
+    picture = Image.fromarray(image)
+    if size is not None:
+        picture = picture.resize((size, size), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    picture.save(buffer, format="jpeg", quality=_QUALITY)
+    return buffer.getvalue()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; 0 where everything was written."""
+    parser = argparse.ArgumentParser(
+        prog="python -m clip_tf.preprocess_oxe", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("--mixture", type=Path, required=True, help="JSON file of data sets and weights")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the shards")
+    parser.add_argument(
+        "--vocabulary", default="pretrained", help="preset or file, see clip_tf.rt.vocabulary"
+    )
+    parser.add_argument("--image_size", type=int, default=224, help="side in pixels; 0 keeps the images")
+    parser.add_argument("--samples_per_shard", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=0, help="of the wordings")
+    given = parser.parse_args(arguments)
+    if given.image_size < 0 or given.samples_per_shard < 1:
+        parser.error("image_size must be >= 0 and samples_per_shard >= 1")
+    try:
+        members = read_mixture(given.mixture)
+        vocabulary = make_vocabulary(given.vocabulary)
+        for member in members:
+            folder = given.out / member.name
+            if folder.exists():
+                sys.stderr.write(f"{member.name}: {folder} exists already and is left as it is\n")
+                continue
+            supervision = RecordedSupervision(member.layout, vocabulary)
+            size = given.image_size or None
+            count = write_shards(member, folder, supervision, given.seed, size, given.samples_per_shard)
+            sys.stderr.write(f"{member.name}: {count} samples\n")
+        weights = {"weights": {member.name: member.weight for member in members}}
+        files.write_json(given.out / MIXTURE, weights)
+        vocabulary.save(given.out / "vocabulary.json")
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""CLIP-RT: the language action that fits an image and an instruction, among those of a vocabulary."""

@@ -1,0 +1,68 @@
+"""A converted CLIP becomes a policy folder that ``serve.py --model clip_rt`` and ``load_policy`` take.
+
+python -m clip_tf.convert clip_rt_finetuned.pt --config ViT-H-14-378-quickgelu --out clip_finetuned
+python -m clip_tf.rt.make_policy clip_finetuned --vocabulary finetuned --out policies/clip_rt_finetuned
+
+The released models are both ViT-H-14-378-quickgelu: the pre-trained one has the vocabulary ``pretrained`` (50
+classes), the fine-tuned one ``finetuned`` (58).
+"""
+
+import argparse
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from clip_tf.converted_folder import read_description
+from clip_tf.rt.action_scores import FUSIONS, TRAINING
+from clip_tf.rt.policy_folder import CLIP, PRESETS, PolicyDescription, write_description
+from clip_tf.rt.prompt import PUBLISHED
+from clip_tf.rt.vocabulary import make_vocabulary
+from core import files
+
+
+def make_policy(clip: Path, out: Path, description: PolicyDescription) -> None:
+    """Writes a policy folder.
+
+    Args:
+      clip: a folder of ``clip_tf.convert``.
+      out: to make.
+      description: of the policy.
+
+    Raises:
+      FileExistsError: ``out`` exists.
+      FileNotFoundError, ValueError: ``clip`` is no such folder.
+    """
+    read_description(clip)
+    with files.atomic_folder(out) as temporary:
+        shutil.copytree(clip, temporary / CLIP)
+        write_description(temporary, description)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; 0 where the folder was written."""
+    parser = argparse.ArgumentParser(
+        prog="python -m clip_tf.rt.make_policy", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("clip", type=Path, metavar="CLIP", help="folder of clip_tf.convert")
+    parser.add_argument("--out", type=Path, required=True, help="folder to make")
+    parser.add_argument(
+        "--vocabulary", default="finetuned", help=f"{' or '.join(PRESETS)}, or a JSON or CSV file"
+    )
+    parser.add_argument("--fusion", choices=FUSIONS, default=TRAINING, help="readme is the published snippet")
+    parser.add_argument("--prompt", default=PUBLISHED, help="with {} where the instruction goes")
+    parser.add_argument("--top_k", type=int, default=5, help="how many actions an answer names")
+    given = parser.parse_args(arguments)
+    try:
+        vocabulary = make_vocabulary(given.vocabulary)
+        description = PolicyDescription(vocabulary, given.prompt, given.fusion, given.top_k)
+        make_policy(given.clip, given.out, description)
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stdout.write(f"{given.out}: {len(vocabulary)} classes\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,265 @@
+"""The language actions that a policy chooses among: phrase, label and low-level action of each class.
+
+A low-level action is ``[dx, dy, dz, droll, dpitch, dyaw, (gripper rotation,) gripper]``: metres (x forward,
+y left, z up), radians, and 1 for an open gripper. ``action_table.action_specs`` names them.
+"""
+
+import csv
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import gin
+import numpy as np
+
+from clip_tf.rt import action_table
+from core import files
+
+# A move of 20 cm weighs as much as a quarter turn.
+POSITION_WEIGHT = 7.854
+# A gripper that changes by more is opening or closing.
+GRIPPER_CHANGE = 0.5
+SIZES = (7, 8)
+PRESETS = {
+    "finetuned": action_table.finetuning_table,
+    "pretrained": action_table.pretraining_table,
+}
+_COLUMNS = {
+    7: ("dx", "dy", "dz", "droll", "dpitch", "dyaw", "gripper"),
+    8: ("dx", "dy", "dz", "droll", "dpitch", "dyaw", "gripper_rotation", "gripper"),
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Vocabulary:
+    """Classes in the order of their labels.
+
+    Attributes:
+      phrases: of each class, each different.
+      actions: float32 [n, 7 or 8], each row different.
+
+    Raises:
+      ValueError: no class, sizes that differ, a phrase that is empty or there twice, a number that is not
+        finite, a gripper outside [0, 1], or two classes of one action.
+    """
+
+    phrases: tuple[str, ...]
+    actions: np.ndarray
+
+    def __post_init__(self) -> None:
+        actions = np.asarray(self.actions, np.float32)
+        object.__setattr__(self, "phrases", tuple(self.phrases))
+        object.__setattr__(self, "actions", actions)
+        n = len(self.phrases)
+        if not n or actions.ndim != 2 or actions.shape[0] != n or actions.shape[1] not in SIZES:
+            raise ValueError(
+                f"A vocabulary has at least one phrase and an action of {SIZES[0]} or {SIZES[1]} numbers for "
+                f"each. Received: {n} phrases and actions of shape {actions.shape}"
+            )
+        for phrase in self.phrases:
+            if not isinstance(phrase, str) or not phrase.strip():
+                raise ValueError(f"A phrase of a vocabulary must be a text. Received: {phrase!r}")
+        _require_different("phrase", self.phrases, [_normal(phrase) for phrase in self.phrases])
+        for phrase, action in zip(self.phrases, actions, strict=True):
+            if not np.isfinite(action).all():
+                raise ValueError(f"The action of {phrase!r} must be finite. Received: {action.tolist()}")
+            if not 0.0 <= action[-1] <= 1.0:
+                raise ValueError(
+                    f"The gripper, last number of {phrase!r}, must be in [0, 1]. Received: {action[-1]}"
+                )
+        _require_different("action", self.phrases, [tuple(row) for row in actions.tolist()])
+
+    def __len__(self) -> int:
+        return len(self.phrases)
+
+    def label_of(self, phrase: str) -> int:
+        """The class of a phrase, whatever its case and spacing.
+
+        Raises:
+          ValueError: it is not in the vocabulary.
+        """
+        wanted = _normal(phrase)
+        for label, known in enumerate(self.phrases):
+            if _normal(known) == wanted:
+                return label
+        raise ValueError(f"phrase must be one of the vocabulary's {len(self)}. Received: {phrase!r}")
+
+    def action_of(self, phrase: str) -> np.ndarray:
+        """The low-level action of a phrase, float32 [7 or 8].
+
+        Raises:
+          ValueError: it is not in the vocabulary.
+        """
+        return self.actions[self.label_of(phrase)].copy()
+
+    def nearest(self, action: Sequence[float] | np.ndarray, gripper_change: float = 0.0) -> int:
+        """The class nearest to a low-level action.
+
+        The distance is Euclidean, a move of 20 cm counting as much as a quarter turn. The gripper's position
+        says nothing about which move it is, so it is compared by its change: a change above 0.5 means the
+        class that opens or closes, whatever else moves.
+
+        Args:
+          action: as the module says, of the vocabulary's size.
+          gripper_change: the gripper after the step less the gripper before it.
+
+        Raises:
+          ValueError: an action of another size, not finite, or no class that opens or closes where one is
+            meant, or none that moves.
+        """
+        wanted = np.asarray(action, np.float64)
+        if wanted.shape != (self.actions.shape[1],) or not np.isfinite([*wanted, gripper_change]).all():
+            raise ValueError(
+                f"action must be {self.actions.shape[1]} finite numbers. "
+                f"Received: {np.asarray(action)!r} with gripper_change={gripper_change}"
+            )
+        moves = self.actions[:, :-1].astype(np.float64)
+        is_move = moves.any(axis=1)
+        if abs(gripper_change) > GRIPPER_CHANGE:
+            target = action_table.OPEN if gripper_change > 0 else action_table.CLOSE
+            found = np.flatnonzero(~is_move & (np.abs(self.actions[:, -1] - target) < GRIPPER_CHANGE))
+            if not found.size:
+                raise ValueError(
+                    f"The vocabulary has no class that sets the gripper to {target}. "
+                    f"Received: gripper_change={gripper_change}"
+                )
+            return int(found[0])
+        if not is_move.any():
+            raise ValueError("The vocabulary has no class that moves. Received: a move")
+        weights = np.ones(moves.shape[1])
+        weights[:3] = POSITION_WEIGHT
+        distances = np.linalg.norm((moves - wanted[:-1]) * weights, axis=1)
+        return int(np.argmin(np.where(is_move, distances, np.inf)))
+
+    def to_json(self) -> dict[str, str]:
+        """The published layout of ``language_to_action.json``: phrase -> its numbers in a string."""
+        return {p: json.dumps([float(v) for v in a]) for p, a in zip(self.phrases, self.actions, strict=True)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Vocabulary":
+        """The inverse of ``to_json``; lists of numbers are taken too.
+
+        Raises:
+          ValueError: not such an object, or a vocabulary that is not valid.
+        """
+        if not isinstance(value, Mapping):
+            raise ValueError(
+                f"A vocabulary is an object of phrase to numbers. Received: {type(value).__name__}"
+            )
+        rows = []
+        for phrase, numbers in value.items():
+            if isinstance(numbers, str):
+                try:
+                    numbers = json.loads(numbers)
+                except (json.JSONDecodeError, RecursionError) as error:
+                    raise ValueError(
+                        f"The action of {phrase!r} must be a list of numbers. "
+                        f"Received: {str(numbers)[:200]!r}"
+                    ) from error
+            rows.append(_numbers(phrase, numbers))
+        return cls(tuple(value), _matrix(tuple(value), rows))
+
+    def save(self, path: str | Path) -> None:
+        files.write_json(path, self.to_json())
+
+
+def load_vocabulary(path: str | Path) -> Vocabulary:
+    """Reads a custom vocabulary.
+
+    Args:
+      path: ``.json`` in the layout of ``Vocabulary.to_json``, or ``.csv`` with the columns ``phrase, dx, dy,
+        dz, droll, dpitch, dyaw, gripper`` and, where there is one, ``gripper_rotation``, in any order.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: another suffix, or a file that holds no valid vocabulary; the message names the file.
+    """
+    path = Path(path)
+    try:
+        if path.suffix == ".json":
+            return Vocabulary.from_json(_read_json_once(path))
+        if path.suffix == ".csv":
+            return _from_csv(path)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    raise ValueError(f"A vocabulary is a .json or a .csv file. Received: {path}")
+
+
+@gin.configurable(module="clip_rt")
+def make_vocabulary(source: str = "finetuned") -> Vocabulary:
+    """A vocabulary by name, or from a file.
+
+    Args:
+      source: ``finetuned`` (58 classes), ``pretrained`` (50 classes, Open X-Embodiment), or a path for
+        ``load_vocabulary``.
+
+    Raises:
+      FileNotFoundError, ValueError: see ``load_vocabulary``.
+    """
+    if source in PRESETS:
+        table = PRESETS[source]()
+        return Vocabulary(tuple(m.phrase for m in table), np.array([m.action for m in table], np.float32))
+    if not Path(source).suffix:
+        raise ValueError(f"vocabulary must be one of {sorted(PRESETS)} or a file. Received: {source!r}")
+    return load_vocabulary(source)
+
+
+def _from_csv(path: Path) -> Vocabulary:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        given = reader.fieldnames or []
+        columns = next((c for c in _COLUMNS.values() if sorted(given) == sorted(("phrase", *c))), None)
+        if columns is None:
+            raise ValueError(f"columns must be phrase and {_COLUMNS[7]} or {_COLUMNS[8]}. Received: {given}")
+        phrases, rows = [], []
+        for row in reader:
+            if None in row or None in row.values():
+                raise ValueError(f"line {reader.line_num} must have {len(given)} values. Received: {row}")
+            phrases.append(row["phrase"].strip())
+            try:
+                rows.append([float(row[name]) for name in columns])
+            except ValueError as error:
+                raise ValueError(f"line {reader.line_num} must hold numbers. Received: {row}") from error
+    return Vocabulary(tuple(phrases), _matrix(phrases, rows))
+
+
+def _read_json_once(path: Path) -> Any:
+    """JSON whose keys must be different: Python would keep the last and renumber the labels."""
+
+    def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in pairs]
+        _require_different("phrase", keys, keys)
+        return dict(pairs)
+
+    text = path.read_bytes().decode("utf-8")
+    return json.loads(text, object_pairs_hook=object_of)
+
+
+def _numbers(phrase: str, value: Any) -> list[float]:
+    if not isinstance(value, (list, tuple)) or not all(
+        isinstance(v, (int, float)) and not isinstance(v, bool) for v in value
+    ):
+        raise ValueError(f"The action of {phrase!r} must be a list of numbers. Received: {str(value)[:200]}")
+    return [float(v) for v in value]
+
+
+def _matrix(phrases: Sequence[str], rows: Sequence[Sequence[float]]) -> np.ndarray:
+    sizes = {len(row): phrase for phrase, row in zip(phrases, rows, strict=True)}
+    if len(sizes) > 1:
+        raise ValueError(f"All actions must have as many numbers. Received: {sizes}")
+    with np.errstate(over="ignore"):  # Infinity is refused with a message of its own.
+        return np.array(rows, np.float32)
+
+
+def _normal(phrase: str) -> str:
+    return " ".join(phrase.lower().split())
+
+
+def _require_different(what: str, names: Iterable[str], keys: Iterable[Any]) -> None:
+    seen: dict[Any, str] = {}
+    for name, key in zip(names, keys, strict=True):
+        if key in seen:
+            raise ValueError(f"No two classes may have the same {what}. Received: {seen[key]!r} and {name!r}")
+        seen[key] = name

@@ -1,0 +1,201 @@
+"""Samples of WebDataset shards: tar files of {jpg, txt, sup, cls}, the published layout for pre-training.
+
+``txt`` is the instruction, ``sup`` the wording of the supervision, ``cls`` the label. Keys that
+``preprocess_oxe`` writes are ``EPISODE-STEP``, and whole episodes are held out; samples of other keys are
+held out one by one.
+"""
+
+import hashlib
+import tarfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import gin
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+from webdataset.tariterators import group_by_keys, tar_file_iterator
+
+from clip_tf.rt import samples, shard_index
+from core import files
+from episodes import splits, windows
+
+MIXTURE = "mixture.json"
+"""Beside the folders of shards: ``{"weights": {folder: weight}}``."""
+
+FIELDS = ("txt", "sup", "cls")
+IMAGES = ("jpg", "jpeg", "png")
+_MAX_WEIGHT = 1000
+
+
+class WebDatasetSamples:
+    """Samples of shards, read one after another."""
+
+    def __init__(
+        self, shards: Sequence[Path], weights: Sequence[float], num_classes: int, fraction: float, salt: str
+    ) -> None:
+        """Takes what ``open_webdataset`` found; ``weights`` are of the shards."""
+        self._shards = tuple(shards)
+        self._weights = tuple(weights)
+        self._num_classes = num_classes
+        self._fraction = fraction
+        self._salt = salt
+        counts = {part: np.zeros(num_classes) for part in samples.PARTS}
+        digest = hashlib.sha256(repr((self._weights, fraction, salt)).encode())
+        for shard, weight in tqdm(
+            list(zip(self._shards, self._weights, strict=True)), desc="counting classes", unit="shard"
+        ):
+            digest.update(f"{shard.name} {shard.stat().st_size}\n".encode())
+            for episode, labels in _episodes_of(shard, num_classes).items():
+                part = self._part(episode)
+                for label, count in labels.items():
+                    counts[part][label] += count * (weight if part == samples.TRAIN else 1)
+        self._counts = {part: np.rint(found).astype(np.int64) for part, found in counts.items()}
+        self._fingerprint = digest.hexdigest()
+
+    @property
+    def fingerprint(self) -> str:
+        return self._fingerprint
+
+    @property
+    def is_fixed(self) -> bool:
+        return all(float(weight).is_integer() for weight in self._weights)
+
+    def counts(self, part: str) -> np.ndarray:
+        samples.check_part(part)
+        return self._counts[part].copy()
+
+    def samples(self, part: str, *, seed: int | None, epoch: int) -> tf.data.Dataset:
+        samples.check_part(part)
+        shards = list(zip(self._shards, self._weights, strict=True))
+        if seed is not None:
+            order = np.random.default_rng([seed, epoch]).permutation(len(shards))
+            shards = [shards[i] for i in order]
+
+        def generate() -> Iterator[dict[str, Any]]:
+            for shard, weight in shards:
+                for sample in read_shard(shard, self._num_classes):
+                    if self._part(shard_index.episode_of(sample["__key__"])) != part:
+                        continue
+                    name = f"{shard.parent.name}/{shard.name}:{sample['__key__']}"
+                    copies = _copies(weight, f"{seed}/{epoch}/{name}") if part == samples.TRAIN else 1
+                    for copy in range(copies):
+                        yield {
+                            samples.IMAGE: sample["image"],
+                            samples.INSTRUCTION: sample["txt"],
+                            samples.SUPERVISION: sample["sup"],
+                            samples.LABEL: sample["cls"],
+                            samples.ID: f"{name}:{copy}",
+                        }
+
+        dataset = tf.data.Dataset.from_generator(generate, output_signature=dict(samples.spec()))
+        if seed is not None:  # Neighbours in a shard are of one episode.
+            dataset = dataset.shuffle(2048, windows.epoch_seed(seed, epoch), reshuffle_each_iteration=False)
+        return dataset
+
+    def _part(self, episode: str) -> str:
+        fractions = {samples.VALIDATION: self._fraction, samples.TRAIN: 1 - self._fraction}
+        return splits.split_by_hash(episode, fractions, self._salt)
+
+
+def _episodes_of(shard: Path, num_classes: int) -> shard_index.Episodes:
+    """What the shard holds, by its index or else by reading it."""
+    found = shard_index.read_index(shard)
+    if found is None:
+        pairs = ((sample["__key__"], sample["cls"]) for sample in read_shard(shard, num_classes))
+        return shard_index.count_labels(pairs)
+    for label in {label for labels in found.values() for label in labels}:
+        samples.check_label(label, num_classes, f"{shard.parent / shard_index.NAME}")
+    return found
+
+
+def _copies(weight: float, key: str) -> int:
+    """A whole number whose mean over keys is the weight."""
+    return int(weight) + (splits.hash_fraction(key) < weight % 1)
+
+
+def read_shard(shard: Path, num_classes: int) -> Iterator[dict[str, Any]]:
+    """The samples of one tar file: ``__key__``, ``image`` (bytes), ``txt``, ``sup`` (str), ``cls`` (int).
+
+    Raises:
+      ValueError: the file is not a whole tar file, or a sample lacks a field or has a wrong one; the message
+        names both.
+    """
+    with shard.open("rb") as file:
+        try:
+            entries = ({**entry, "__url__": str(shard)} for entry in tar_file_iterator(file))
+            for sample in group_by_keys(entries):
+                yield _checked(sample, shard, num_classes)
+        except (tarfile.TarError, EOFError) as error:
+            raise ValueError(f"{shard} must be a whole tar file. Received: {error}") from error
+
+
+def _checked(sample: dict[str, Any], shard: Path, num_classes: int) -> dict[str, Any]:
+    where = f"{shard}, sample {sample['__key__']!r}"
+    image = next((sample[suffix] for suffix in IMAGES if suffix in sample), None)
+    missing = [name for name in FIELDS if name not in sample]
+    if image is None or missing:
+        fields = sorted(name for name in sample if not name.startswith("__"))
+        raise ValueError(f"{where} must have jpg or png, txt, sup and cls. Received: {fields}")
+    try:
+        texts = {name: sample[name].decode("utf-8").strip() for name in FIELDS}
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{where}: txt, sup and cls must be UTF-8. Received: {error}") from error
+    if not all(texts.values()):
+        raise ValueError(f"{where}: txt, sup and cls must not be empty. Received: {texts}")
+    label = samples.check_label(texts["cls"], num_classes, where)
+    return {"__key__": sample["__key__"], "image": image, **texts, "cls": label}
+
+
+@gin.configurable(module="clip_rt", denylist=["directory", "num_classes"])
+def open_webdataset(
+    directory: str | Path,
+    num_classes: int,
+    *,
+    weights: dict[str, float] | None = None,
+    validation_fraction: float = 0.01,
+    salt: str = "",
+) -> WebDatasetSamples:
+    """Opens the ``.tar`` files below a folder and counts their classes: by the index that ``preprocess_oxe``
+    writes, where there is one, else by reading them once.
+
+    Args:
+      directory: with the shards, or with a folder of them for each data set.
+      num_classes: of the vocabulary.
+      weights: folder -> how often a pass takes its samples, 1 where it is not named; of a weight such as 0.3
+        a pass takes the samples that a draw names, other ones in each epoch. None takes those of
+        ``mixture.json``, where ``preprocess_oxe`` wrote one.
+      validation_fraction: the share of the episodes that is held out.
+      salt: another salt holds others out.
+
+    Raises:
+      FileNotFoundError: there is no shard.
+      ValueError: a weight or a shard is not valid, or a part has no sample.
+    """
+    root = Path(directory)
+    shards = sorted(root.rglob("*.tar"))
+    if not shards:
+        raise FileNotFoundError(f"There must be .tar files below the folder. Received: {root}")
+    if weights is None:
+        path = root / MIXTURE
+        found = files.read_json(path) if path.exists() else {"weights": {}}
+        weights = found.get("weights") if isinstance(found, dict) else None
+    folders = {shard.parent.relative_to(root).as_posix() for shard in shards}
+    numbers = isinstance(weights, dict) and all(
+        isinstance(w, (int, float)) and 0 <= w <= _MAX_WEIGHT for w in weights.values()
+    )
+    if weights is None or not numbers or not set(weights) <= folders:
+        raise ValueError(
+            f"weights must be numbers from 0 to {_MAX_WEIGHT} for folders of {sorted(folders)}. "
+            f"Received: {weights}"
+        )
+    of_shards = [weights.get(shard.parent.relative_to(root).as_posix(), 1) for shard in shards]
+    source = WebDatasetSamples(shards, of_shards, num_classes, validation_fraction, salt)
+    for part in samples.PARTS:
+        if not source.counts(part).sum():
+            raise ValueError(
+                f"{root}: the part {part!r} must have samples. Choose another validation_fraction or salt. "
+                f"Received: none with {validation_fraction}"
+            )
+    return source

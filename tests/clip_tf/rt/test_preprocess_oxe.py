@@ -1,0 +1,125 @@
+"""RLDS episodes become shards that the training reads."""
+
+import json
+
+import numpy as np
+import pytest
+
+from clip_tf import preprocess_oxe
+from clip_tf.rt import samples
+from clip_tf.rt.paraphrases import all_wordings
+from clip_tf.rt.shard_index import read_index
+from clip_tf.rt.vocabulary import load_vocabulary, make_vocabulary
+from clip_tf.rt.webdataset_data import open_webdataset, read_shard
+from tests.clip_tf.rt.clip_rt_data import write_episodes
+from tests.shared_data import shared
+
+
+def write_mixture(folder, *entries):
+    path = folder / "mixture.json"
+    path.write_text(json.dumps({"datasets": list(entries)}))
+    return path
+
+
+def run(mixture, out, *more):
+    return preprocess_oxe.main(["--mixture", str(mixture), "--out", str(out), *more])
+
+
+def test_shards_hold_every_step_that_says_a_class(tmp_path):
+    write_episodes(tmp_path)
+    mixture = write_mixture(
+        tmp_path,
+        {"name": "one", "directory": "tiny", "gripper_change": "this_step"},
+        {"name": "two", "directory": "tiny/1.0.0", "weight": 0.5, "oxe_name": "roboturk"},
+    )
+    assert run(mixture, tmp_path / "out", "--samples_per_shard", "20", "--image_size", "8") == 0
+    shards = sorted((tmp_path / "out" / "one").glob("*.tar"))
+    assert len(shards) == 2  # 8 episodes of 4 steps.
+    read = [sample for shard in shards for sample in read_shard(shard, 50)]
+    assert np.bincount([s["cls"] for s in read], minlength=50).tolist() == [
+        8 if label in (6, 22, 46, 48) else 0 for label in range(50)
+    ]
+    phrases = make_vocabulary("pretrained").phrases
+    for sample in read:
+        assert sample["sup"] in all_wordings()[phrases[sample["cls"]]]
+        assert sample["txt"] in ("task 0", "task 1")
+    assert len({s["sup"] for s in read}) > 8
+    assert len({s["__key__"].partition("-")[0] for s in read}) == 8
+    turned = [s["cls"] for shard in (tmp_path / "out" / "two").glob("*.tar") for s in read_shard(shard, 50)]
+    assert set(turned) == {1, 22, 48}  # x points the other way; the gripper closes a step early.
+    source = open_webdataset(tmp_path / "out", 50, validation_fraction=0.3)
+    check_index(tmp_path / "out", source)
+    assert not source.is_fixed
+    assert source.counts(samples.TRAIN).sum() > source.counts(samples.VALIDATION).sum() > 0
+    assert len(load_vocabulary(tmp_path / "out" / "vocabulary.json")) == 50
+
+
+def check_index(folder, source):
+    """The index says what reading says, and is not believed of another file."""
+    expected = {part: source.counts(part).tolist() for part in samples.PARTS}
+    shard = folder / "one" / "shard-000000.tar"
+    index = read_index(shard)
+    assert sum(n for labels in index.values() for n in labels.values()) == 20
+    (folder / "one" / "index.json").rename(folder / "one" / "other.json")
+    assert read_index(shard) is None
+    again = open_webdataset(folder, 50, validation_fraction=0.3)
+    assert {part: again.counts(part).tolist() for part in samples.PARTS} == expected
+    assert again.fingerprint == source.fingerprint
+    (folder / "one" / "other.json").rename(folder / "one" / "index.json")
+    with pytest.raises(ValueError, match=r"index.json.*\[0, 4\)"):
+        open_webdataset(folder, 4)
+    with shard.open("ab") as file:
+        file.write(bytes(512))
+    assert read_index(shard) is None
+    (folder / "one" / "index.json").write_text("[]")
+    with pytest.raises(ValueError, match="must be an index of shards"):
+        read_index(shard)
+    (folder / "one" / "index.json").unlink()
+
+
+def test_a_second_run_leaves_what_is_there(tmp_path, capsys):
+    write_episodes(tmp_path)
+    mixture = write_mixture(tmp_path, {"name": "one", "directory": "tiny"})
+    assert run(mixture, tmp_path / "out") == 0
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out" / "one").iterdir()}
+    assert run(mixture, tmp_path / "out") == 0
+    assert "left as it is" in capsys.readouterr().err
+    assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "out" / "one").iterdir()}
+
+
+def test_real_bridge_episodes(tmp_path):
+    entry = {
+        "name": "bridge",
+        "directory": str(shared("data/rlds/octo_bridge_debug")),
+        "oxe_name": "bridge_orig",
+        "image_key": "observation/image_0",
+    }
+    assert run(write_mixture(tmp_path, entry), tmp_path / "out", "--image_size", "0") == 0
+    (shard,) = (tmp_path / "out" / "bridge").glob("*.tar")
+    assert len(list(read_shard(shard, 50))) == 123
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({}, "'name'"),
+        ({"name": "../x", "directory": "tiny"}, "name of a folder"),
+        ({"name": "x", "directory": "tiny", "weight": 0}, "weight must be"),
+        ({"name": "x", "directory": "tiny", "oxe_name": "mars"}, "oxe_name must be"),
+        ({"name": "x", "directory": "tiny", "colour": 1}, "colour"),
+        ({"name": "x", "directory": "absent"}, "no such data set"),
+        ({"name": "x", "directory": "tiny", "image_key": "absent"}, "no step feature"),
+        ({"name": "x", "directory": "tiny", "start": 3}, "action must hold at least 9"),
+    ],
+)
+def test_wrong_mixtures(tmp_path, capsys, entry, message):
+    write_episodes(tmp_path, episodes=2)
+    assert run(write_mixture(tmp_path, entry), tmp_path / "out") == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out" / "x").exists()
+
+
+def test_names_must_differ(tmp_path):
+    entry = {"name": "x", "directory": "tiny"}
+    with pytest.raises(ValueError, match="must be different"):
+        preprocess_oxe.read_mixture(write_mixture(tmp_path, entry, entry))

@@ -1,0 +1,232 @@
+"""Samples from CSV files, tar shards and RLDS episodes: whole, repeatable, and none in both parts."""
+
+import io
+import tarfile
+
+import numpy as np
+import pytest
+import webdataset as wds
+from PIL import Image
+
+from clip_tf.rt import samples
+from clip_tf.rt.csv_data import open_csv
+from clip_tf.rt.recorded_supervision import ActionLayout
+from clip_tf.rt.rlds_data import open_rlds_samples
+from clip_tf.rt.vocabulary import make_vocabulary
+from clip_tf.rt.webdataset_data import open_webdataset, read_shard
+from tests.clip_tf.rt.clip_rt_data import VOCABULARY, picture, png, write_csv, write_episodes
+
+
+def write_shards(folder, episodes=10, name="a"):
+    path = folder / name / "shard-000000.tar"
+    path.parent.mkdir(parents=True)
+    with wds.TarWriter(str(path), encoder=False) as writer:
+        for e in range(episodes):
+            for t in range(4):
+                writer.write(
+                    {
+                        "__key__": f"{name}{e}-{t:03d}",
+                        "jpg": png(picture(t)),
+                        "txt": b"do it",
+                        "sup": VOCABULARY.phrases[t].encode(),
+                        "cls": str(t).encode(),
+                    }
+                )
+    return folder
+
+
+def opened(kind, folder):
+    if kind == "csv":
+        return open_csv(write_csv(folder), 4, validation_fraction=0.3)
+    if kind == "webdataset":
+        return open_webdataset(write_shards(folder), 4, validation_fraction=0.3)
+    return open_rlds_samples(write_episodes(folder), VOCABULARY, validation_episodes=2)
+
+
+def read(source, part, seed=None, epoch=0):
+    return list(source.samples(part, seed=seed, epoch=epoch).as_numpy_iterator())
+
+
+@pytest.mark.parametrize("kind", ["csv", "webdataset", "rlds"])
+def test_every_source_gives_the_same_kind_of_samples(kind, tmp_path):
+    source = opened(kind, tmp_path)
+    parts = {part: read(source, part) for part in samples.PARTS}
+    for part, found in parts.items():
+        assert found
+        counts = np.bincount([s["label"] for s in found], minlength=4)
+        np.testing.assert_array_equal(counts, source.counts(part))
+        for sample in found:
+            found_image = np.asarray(Image.open(io.BytesIO(sample["image"])))
+            if kind == "rlds":
+                np.testing.assert_array_equal(found_image, picture_of(sample))
+            assert found_image.reshape(-1, 3).mean(0).argmax() in (
+                {0: 0, 1: 1, 2: 2, 3: 0}[sample["label"]],
+                1,
+            )
+            assert sample["instruction"]
+            assert sample["supervision"].decode() == VOCABULARY.phrases[sample["label"]]
+    ids = [{s["id"] for s in found} for found in parts.values()]
+    assert not ids[0] & ids[1]
+    separator = {"csv": b"/", "webdataset": b"-", "rlds": b"@"}[kind]
+    episodes = [{i.removesuffix(b":0").rpartition(separator)[0] for i in part} for part in ids]
+    assert all(episodes)
+    assert not episodes[0] & episodes[1]  # Whole episodes are held out.
+
+
+def picture_of(sample):
+    episode, step = sample["id"].decode().removeprefix("e").split("@")
+    return picture(int(sample["label"]), seed=10 * int(episode) + int(step))
+
+
+@pytest.mark.parametrize("kind", ["csv", "webdataset", "rlds"])
+def test_an_order_is_named_by_seed_and_epoch(kind, tmp_path):
+    source = opened(kind, tmp_path)
+
+    def order(seed, epoch):
+        return [s["id"] for s in read(source, samples.TRAIN, seed, epoch)]
+
+    first = order(1, 0)
+    assert first == order(1, 0)
+    assert sorted(first) == sorted(order(1, 1)) == sorted(s["id"] for s in read(source, samples.TRAIN))
+    assert first != order(1, 1)
+    assert first != order(2, 0)
+    assert len(set(first)) == len(first)
+
+
+@pytest.mark.parametrize("kind", ["csv", "webdataset", "rlds"])
+def test_an_unknown_part(kind, tmp_path):
+    with pytest.raises(ValueError, match="part must be one of"):
+        opened(kind, tmp_path).samples("test", seed=None, epoch=0)
+
+
+def test_rlds_wordings_are_drawn_in_training_only(tmp_path):
+    source = open_rlds_samples(write_episodes(tmp_path), make_vocabulary("pretrained"), validation_episodes=2)
+    plain = {s["supervision"] for s in read(source, samples.TRAIN)}
+    assert plain == {p.encode() for p in make_vocabulary("pretrained").phrases} & plain
+    drawn = {s["supervision"] for epoch in range(3) for s in read(source, samples.TRAIN, 0, epoch)}
+    assert len(drawn) > 3 * len(plain)
+    again = [s["supervision"] for s in read(source, samples.TRAIN, 0, 1)]
+    assert again == [s["supervision"] for s in read(source, samples.TRAIN, 0, 1)]
+
+
+def test_rlds_that_says_nothing(tmp_path):
+    folder = write_episodes(tmp_path)
+    layout = ActionLayout(start=1)
+    with pytest.raises(ValueError, match="episode 'e0'.*action must hold at least 7|episode 'e0'"):
+        open_rlds_samples(folder, VOCABULARY, validation_episodes=2, layout=ActionLayout(gripper_index=7))
+    with pytest.raises(ValueError, match="image_key|no step feature"):
+        open_rlds_samples(folder, VOCABULARY, image_key="observation/other", layout=layout)
+
+
+def test_rlds_fingerprint_tells_what_matters(tmp_path):
+    folder = write_episodes(tmp_path)
+
+    def fingerprint(**changes):
+        arguments = {"validation_episodes": 2, **changes}
+        return open_rlds_samples(folder, VOCABULARY, **arguments).fingerprint
+
+    assert fingerprint() == fingerprint()
+    changed = [fingerprint(salt="x"), fingerprint(layout=ActionLayout(last_step_has_action=False))]
+    assert len({fingerprint(), *changed}) == 3
+
+
+# === CSV ===
+
+
+def test_csv_in_two_files(tmp_path):
+    train, held_out = write_csv(tmp_path, 8), write_csv(tmp_path, 4, "val")
+    source = open_csv(train, 4, validation_file=held_out)
+    assert [len(source.rows(part)) for part in samples.PARTS] == [8, 4]
+    with pytest.raises(ValueError, match="4 in both"):
+        open_csv(held_out, 4, validation_file=held_out)
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        ("", ValueError, "columns"),
+        ("filepath,caption,label\n", ValueError, "columns.*supervision"),
+        ("filepath,caption,supervision,label\n", ValueError, "must have examples"),
+        ("filepath,caption,supervision,label\na.png,b,c,0\n", FileNotFoundError, "line 2: there is no such"),
+        ("filepath,caption,supervision,label\ntrain.csv,b,c,x\n", ValueError, "line 2: the label.*'x'"),
+        ("filepath,caption,supervision,label\ntrain.csv,b,c,4\n", ValueError, r"\[0, 4\).*Received: 4"),
+        ("filepath,caption,supervision,label\ntrain.csv,b,,1\n", ValueError, "line 2 must have a value"),
+        ("filepath,caption,supervision,label\ntrain.csv,b,c,1,2\n", ValueError, "line 2 must have a value"),
+    ],
+)
+def test_wrong_csv(tmp_path, text, error, message):
+    path = tmp_path / "train.csv"
+    path.write_text(text)
+    with pytest.raises(error, match=message):
+        open_csv(path, 4)
+
+
+# === Shards ===
+
+
+def test_weights_repeat_the_shards_of_a_folder(tmp_path):
+    write_shards(tmp_path)
+    write_shards(tmp_path, name="b")
+    once = open_webdataset(tmp_path, 4, validation_fraction=0.3)
+    twice = open_webdataset(tmp_path, 4, validation_fraction=0.3, weights={"b": 2})
+    of_b = sum(s["id"].startswith(b"b/") for s in read(once, samples.TRAIN))
+    assert of_b
+    assert len(read(twice, samples.TRAIN)) == len(read(once, samples.TRAIN)) + of_b
+    assert twice.counts(samples.TRAIN).sum() == len(read(twice, samples.TRAIN))
+    assert len(read(twice, samples.VALIDATION)) == len(read(once, samples.VALIDATION))
+    half = open_webdataset(tmp_path, 4, validation_fraction=0.3, weights={"a": 0.5, "b": 0.0})
+    drawn = [{s["id"] for s in read(half, samples.TRAIN, 0, epoch)} for epoch in range(8)]
+    assert not half.is_fixed
+    assert once.is_fixed
+    assert len({frozenset(d) for d in drawn}) > 1
+    assert np.mean([len(d) for d in drawn]) == pytest.approx(half.counts(samples.TRAIN).sum(), rel=0.2)
+    (tmp_path / "mixture.json").write_text('{"weights": {"b": 2}}')
+    assert open_webdataset(tmp_path, 4, validation_fraction=0.3).fingerprint == twice.fingerprint
+    with pytest.raises(ValueError, match="weights must be.*'c'"):
+        open_webdataset(tmp_path, 4, weights={"c": 2})
+
+
+def tar_of(path, entries):
+    with tarfile.open(path, "w") as tar:
+        for name, data in entries.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return path
+
+
+WHOLE = {"s.jpg": b"x", "s.txt": b"do it", "s.sup": b"go up", "s.cls": b"2"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"s.sup": None}, r"sample 's' must have jpg.*Received: \['cls', 'jpg', 'txt'\]"),
+        ({"s.jpg": None}, "must have jpg"),
+        ({"s.cls": b"two"}, "label must be an integer"),
+        ({"s.cls": b"9"}, r"\[0, 4\)"),
+        ({"s.txt": b"\xff\xfe"}, "UTF-8"),
+        ({"s.txt": b"  "}, "must not be empty"),
+    ],
+)
+def test_wrong_samples(tmp_path, changes, message):
+    entries = {name: data for name, data in {**WHOLE, **changes}.items() if data is not None}
+    with pytest.raises(ValueError, match=message):
+        list(read_shard(tar_of(tmp_path / "x.tar", entries), 4))
+
+
+def test_whole_and_broken_shards(tmp_path):
+    path = tar_of(tmp_path / "x.tar", {**WHOLE, "t.jpg": b"y" * 5000})
+    with pytest.raises(ValueError, match="sample 't'"):
+        list(read_shard(path, 4))
+    path.write_bytes(path.read_bytes()[:4000])
+    with pytest.raises(ValueError, match="whole tar file"):
+        list(read_shard(path, 4))
+    path.write_bytes(b"no tar at all" * 100)
+    with pytest.raises(ValueError, match="whole tar file"):
+        list(read_shard(path, 4))
+
+
+def test_a_folder_without_shards(tmp_path):
+    with pytest.raises(FileNotFoundError, match=".tar files"):
+        open_webdataset(tmp_path, 4)
