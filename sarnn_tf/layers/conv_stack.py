@@ -13,6 +13,21 @@ BORDER = (len(HIDDEN) + 1) * (KERNEL - 1)
 """Pixels that a stack takes from, or adds to, each side of the image: 6."""
 
 
+def convolve(x: tf.Tensor, weights: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Convolutions without padding, leaky ReLU after each.
+
+    Args:
+      x: [n, h, w, channels].
+      weights: kernel and bias of the first convolution, of the second, and so on.
+
+    Returns:
+      [n, h', w', channels of the last].
+    """
+    for kernel, bias in zip(weights[::2], weights[1::2], strict=True):
+        x = leaky_relu(tf.nn.bias_add(tf.nn.conv2d(x, kernel, 1, "VALID"), bias))
+    return x
+
+
 class ConvStack(tf.keras.layers.Layer):
     """Convolutions without padding, leaky ReLU after each."""
 
@@ -38,9 +53,12 @@ class ConvStack(tf.keras.layers.Layer):
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """[n, h, w, inputs] -> [n, h - 6, w - 6, outputs]."""
-        for conv in self.convs:
-            x = leaky_relu(conv(x))
-        return x
+        return convolve(x, self.kernels_and_biases)
+
+    @property
+    def kernels_and_biases(self) -> list[tf.Variable]:
+        """The variables in the order of ``convolve``."""
+        return [v for conv in self.convs for v in (conv.kernel, conv.bias)]
 
 
 class DeconvStack(tf.keras.layers.Layer):

@@ -25,18 +25,15 @@ from tests.sarnn_tf.sarnn_goldens import cases_of, every_nth, filled, images, la
 
 Y_IMAGE, VALUE, POINT, LOSS, PARAMETER = 4e-7, 4e-6, 1.6e-5, 1e-6, 2e-5
 BRANCH_POINT = 3e-5
-"""One point of the CLIP branch lies between two patches: computed in float64 it is 1.8e-5 from the recording."""
+"""One point of the CLIP branch lies between two patches: in float64 it is 1.8e-5 from the recording."""
 
-files = [p.values[0] for p in recordings("clip_sarnn_golden*.npz")]
 published = pytest.mark.parametrize(
     ("path", "case"),
     [
-        pytest.param(
-            path, key.removesuffix(".temperature"), id=f"{path.stem}-{key.removesuffix('.temperature')}"
-        )
-        for path in files
-        for key in np.load(path).files
-        if key.endswith(".temperature")
+        pytest.param(found.values[0], case, id=f"{found.id}-{case}")
+        for found in recordings("clip_sarnn_golden*.npz")
+        for case, _, rest in (key.partition(".") for key in np.load(found.values[0]).files)
+        if rest == "temperature"
     ],
 )
 whole = pytest.mark.parametrize("path", recordings("clip_sarnn_golden*.npz"))
