@@ -23,7 +23,6 @@ IMAGE = "image"
 CLIP_FEATURES = 512
 
 
-@gin.configurable(module="sarnn_tf")
 @dataclasses.dataclass(frozen=True)
 class ImageModality:
     """One kind of image.
@@ -41,6 +40,9 @@ class ImageModality:
     def __post_init__(self) -> None:
         if not self.name or "/" in self.name or self.channels < 1 or self.k_dim < 1:
             raise ValueError(f"A modality needs a name, channels and points of at least 1. Received: {self}")
+
+
+make_image_modality = gin.external_configurable(ImageModality, "ImageModality", module="sarnn_tf")
 
 
 class Observations(NamedTuple):
@@ -92,7 +94,7 @@ class ClipSarnn(tf.keras.layers.Layer):
         transpose_heatmap: bool = False,
         seed: int | None = None,
     ) -> None:
-        """Makes the variables.
+        """Makes the variables. They start as EIPL's do, not as the published code's, by PyTorch's defaults.
 
         Args:
           joint_dim: number of joints.

@@ -26,6 +26,8 @@ _BUFFERS = (r"pos_[xy]", r"pos_xy", r"mean", r"std", r"clip_model\..*")
 _NOT_LOADED = re.compile(
     r"(.+\.)?(pos_encoder\.(\d+\.|ss\.)?|issm\.)(" + "|".join(_BUFFERS) + r")", re.DOTALL
 )
+_CLIP_MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32).reshape(1, 3, 1, 1)
+_CLIP_STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32).reshape(1, 3, 1, 1)
 _CONV = (2, 3, 1, 0)
 _CONV_BACK = (3, 2, 0, 1)
 
@@ -156,14 +158,16 @@ def to_torch(
       compiled: put torch.compile's prefix before the names.
 
     Returns:
-      torch name -> float32 array, in the original's order, with its grids. The frozen CLIP tower of a
-      model with CLIP is not among them, nor its two pixel statistics.
+      torch name -> float32 array, in the original's order, with its grids and, of a model with CLIP, its
+      pixel statistics. The frozen tower, ``pos_encoder.clip_model.*``, is not among them: whoever writes a
+      checkpoint for the original adds it.
     """
     variables = named_variables(model)
-    state = {
-        name: np.ascontiguousarray(entry.to_torch(variables[entry.variable].numpy()))
-        for name, entry in table(model).items()
-    }
+    state: dict[str, np.ndarray] = {}
+    if isinstance(model, ClipSarnn) and model.use_clip:
+        state |= {"pos_encoder.mean": _CLIP_MEAN.copy(), "pos_encoder.std": _CLIP_STD.copy()}
+    for name, entry in table(model).items():
+        state[name] = np.ascontiguousarray(entry.to_torch(variables[entry.variable].numpy()))
     grid = position_grid(height - BORDER, width - BORDER)
     if isinstance(model, ClipSarnn):
         streams = [("" if n == IMAGE else f"streams.{n}.", s) for n, s in model.streams.items()]

@@ -15,8 +15,12 @@ from tests.golden.golden_weights import fill
 
 
 def cases_of(recording: Path) -> dict[str, dict]:
-    """The configurations beside a recording, by case."""
-    return json.loads((recording.parent / "cases.json").read_text())[recording.stem]
+    """The configurations beside a recording, by case; of a stem that is not listed those of its beginning."""
+    listed = json.loads((recording.parent / "cases.json").read_text())
+    names = [name for name in listed if recording.stem.startswith(name)]
+    if not names:
+        raise KeyError(f"cases.json has no configuration of {recording.name}. Received: {sorted(listed)}")
+    return listed[max(names, key=len)]
 
 
 def stand_in(model: Sarnn | ClipSarnn) -> dict[str, np.ndarray]:

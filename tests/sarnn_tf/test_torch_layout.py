@@ -79,14 +79,16 @@ def test_clip_sarnn_comes_back_key_for_key(use_clip: bool) -> None:
     points = {k: s for k, s in SARNN_SHAPES.items() if k.startswith("pos_encoder.") and "pos_" not in k[12:]}
     first = adapter if use_clip else points
     assert {k: state[k].shape for k in first} == first
+    assert list(state)[:4] == (
+        ["pos_encoder.mean", "pos_encoder.std", *adapter] if use_clip else list(points)[:4]
+    )
     assert state["decoder_joint.weight"].shape == (12, 128)
     assert state["rec.weight_ih"].shape == (512, 22)
-    filled = {n: v if n.split(".")[-1].startswith("pos_") else fill(n, v.shape) for n, v in state.items()}
+    fixed = ("pos_x", "pos_y", "pos_xy", "mean", "std")
+    filled = {n: v if n.split(".")[-1] in fixed else fill(n, v.shape) for n, v in state.items()}
     tower = {
         "pos_encoder.clip_model.visual.proj": np.zeros((768, 512), np.float16),
         "pos_encoder.clip_model.logit_scale": np.zeros((), np.float32),
-        "pos_encoder.mean": np.zeros((1, 3, 1, 1), np.float32),
-        "pos_encoder.std": np.ones((1, 3, 1, 1), np.float32),
     }
     load_torch(model, filled | (tower if use_clip else {}))
     assert_same(to_torch(model, 40, 40), filled)
