@@ -7,6 +7,7 @@ It imports nothing of this project, so that any interpreter can run it:
 CHECKOUT is a folder that holds the package ``eipl`` and its tutorials. Prints one JSON object.
 """
 
+import importlib
 import importlib.util
 import json
 import resource
@@ -49,11 +50,10 @@ def megabytes() -> float:
 def measure(checkout: Path, size: int, steps: int, batch: int, repeats: int) -> dict[str, Any]:
     """Times ``repeats`` steps after one that is not counted."""
     sys.path.insert(0, str(checkout))
-    import torch
-    from eipl.model import SARNN
-
+    # By name: neither is a dependency of this project, so neither is pinned.
+    torch, eipl_model = importlib.import_module("torch"), importlib.import_module("eipl.model")
     torch.manual_seed(0)
-    model = SARNN(rec_dim=50, k_dim=5, joint_dim=JOINTS, im_size=[size, size])
+    model = eipl_model.SARNN(rec_dim=50, k_dim=5, joint_dim=JOINTS, im_size=[size, size])
     optimizer = torch.optim.Adam(model.parameters(), eps=1e-7)
     trainer = trainer_class(checkout)(model, optimizer, loss_weights=[0.1, 1.0, 0.1], device="cpu")
     images, joints = torch.rand(batch, steps, 3, size, size), torch.rand(batch, steps, JOINTS)
