@@ -92,3 +92,20 @@ def test_targets_must_fit() -> None:
         sequence_losses(predicted, joints, points, points, {"image": tf.zeros([2, 3, 5, 5, 1])}, joints)
     with pytest.raises(ValueError, match="weights must be >= 0"):
         LossWeights(image=-1)
+
+
+def test_lengths_need_not_be_known_when_compiled() -> None:
+    model = Sarnn(3, rec_dim=6, k_dim=2, temperature=1e-1, seed=1)
+
+    def point_and_joint_loss(x: tf.Tensor, j: tf.Tensor) -> list[tf.Tensor]:
+        o, _, _ = model(x[:, :-1], j[:, :-1])
+        points = {"image": o.encoder_points}, {"image": o.decoder_points}
+        losses = sequence_losses({"image": o.image}, o.joints, *points, {"image": x}, j)
+        return [losses[name] for name in ("image", "joint", "point")]
+
+    signature = [tf.TensorSpec([None, None, 10, 12, 3]), tf.TensorSpec([None, None, 3])]
+    compiled = tf.function(point_and_joint_loss, input_signature=signature)
+    for b, t in ((2, 4), (1, 2)):
+        x = tf.random.stateless_uniform([b, t, 10, 12, 3], [1, t])
+        j = tf.random.stateless_uniform([b, t, 3], [2, t])
+        np.testing.assert_allclose(compiled(x, j), point_and_joint_loss(x, j), atol=1e-6)
