@@ -1,0 +1,1 @@
+"""The layers that SARNN is made of, each one idea."""

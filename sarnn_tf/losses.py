@@ -1,0 +1,121 @@
+"""SARNN's losses: pure functions of predictions, targets and a mask of the steps that are real."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import tensorflow as tf
+
+IMAGE, JOINT, POINT = "image", "joint", "point"
+
+
+@dataclasses.dataclass(frozen=True)
+class LossWeights:
+    """What each loss counts for; the defaults are EIPL's.
+
+    Attributes:
+      image, joint: of the predicted images and joints.
+      point: of the predicted points, once its scheduler has risen.
+    """
+
+    image: float = 0.1
+    joint: float = 1.0
+    point: float = 0.1
+
+    def __post_init__(self) -> None:
+        if min(self.image, self.joint, self.point) < 0:
+            raise ValueError(f"Loss weights must be >= 0. Received: {self}")
+
+
+def mean_over_real(errors: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
+    """The mean over the real steps of each sequence, then over the sequences that have any.
+
+    So every sequence counts as much as alone, however much it was padded beside a longer one.
+
+    Args:
+      errors: [b, n], 0 or more.
+      real: bool [b, n].
+
+    Returns:
+      A scalar; 0 where nothing is real.
+    """
+    counts = tf.reduce_sum(tf.cast(real, errors.dtype), axis=1)
+    # Not errors * real: an error of padding may be infinite, and inf · 0 is not 0.
+    means = tf.reduce_sum(tf.where(real, errors, 0.0), axis=1) / tf.maximum(counts, 1.0)
+    sequences = tf.reduce_sum(tf.cast(counts > 0, errors.dtype))
+    return tf.reduce_sum(means) / tf.maximum(sequences, 1.0)
+
+
+def squared_error(predicted: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+    """Mean squared error of every step: [b, n, ...] twice to [b, n]."""
+    axes = list(range(2, len(predicted.shape)))
+    return tf.reduce_mean(tf.math.squared_difference(predicted, target), axis=axes)
+
+
+def sequence_losses(
+    predicted_images: Mapping[str, tf.Tensor],
+    predicted_joints: tf.Tensor,
+    encoder_points: Mapping[str, tf.Tensor],
+    decoder_points: Mapping[str, tf.Tensor],
+    images: Mapping[str, tf.Tensor],
+    joints: tf.Tensor,
+    real: tf.Tensor | None = None,
+) -> dict[str, tf.Tensor]:
+    """The mean squared errors of one-step predictions.
+
+    Predictions are those from steps 0 to t - 2 of sequences of t steps: prediction i is compared with
+    step i + 1. The points predicted at step i are compared with those found at step i + 1; the gradient
+    flows to both.
+
+    Args:
+      predicted_images: modality -> [b, t - 1, h, w, c].
+      predicted_joints: [b, t - 1, joint_dim].
+      encoder_points, decoder_points: modality -> [b, t - 1, 2 k].
+      images: modality -> [b, t, h, w, c], without noise.
+      joints: [b, t, joint_dim], without noise.
+      real: bool [b, t], False for padding after a sequence's end; None where all is real.
+
+    Returns:
+      Scalars: ``image``, the mean over modalities; ``joint``; ``point``, the mean over modalities; with
+      several modalities ``image/<name>`` and ``point/<name>`` too.
+
+    Raises:
+      ValueError: the lengths or the modalities do not fit.
+    """
+    if not set(predicted_images) == set(images) == set(encoder_points) == set(decoder_points):
+        raise ValueError(
+            f"Targets must be of the modalities {sorted(predicted_images)}. Received: {sorted(images)}"
+        )
+    steps, length = predicted_joints.shape[1], joints.shape[1]
+    if None not in (steps, length) and steps != length - 1:
+        raise ValueError(f"{length} steps have {length - 1} predictions. Received: {steps}")
+    if real is None:
+        real = tf.ones(tf.shape(joints)[:2], tf.bool)
+    of_images, of_points = {}, {}
+    for name, predicted in predicted_images.items():
+        of_images[name] = mean_over_real(squared_error(predicted, images[name][:, 1:]), real[:, 1:])
+        # The points of the last step are found by nobody: alone, its sequence would end before it.
+        expected, found = decoder_points[name][:, :-1], encoder_points[name][:, 1:]
+        of_points[name] = mean_over_real(squared_error(expected, found), real[:, 2:])
+    losses = {
+        IMAGE: tf.add_n(list(of_images.values())) / len(of_images),
+        JOINT: mean_over_real(squared_error(predicted_joints, joints[:, 1:]), real[:, 1:]),
+        POINT: tf.add_n(list(of_points.values())) / len(of_points),
+    }
+    if len(of_images) > 1:
+        losses |= {f"{IMAGE}/{name}": loss for name, loss in of_images.items()}
+        losses |= {f"{POINT}/{name}": loss for name, loss in of_points.items()}
+    return losses
+
+
+def total_loss(
+    losses: Mapping[str, tf.Tensor], weights: LossWeights, point_share: float | tf.Tensor = 1.0
+) -> tf.Tensor:
+    """The weighted sum.
+
+    Args:
+      losses: of ``sequence_losses``.
+      weights: of the three.
+      point_share: of the point's weight, from ``LossScheduler.at``.
+    """
+    point = tf.cast(weights.point * point_share, losses[POINT].dtype)
+    return weights.image * losses[IMAGE] + weights.joint * losses[JOINT] + point * losses[POINT]

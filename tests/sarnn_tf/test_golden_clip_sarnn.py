@@ -1,0 +1,184 @@
+"""CLIP-SARNN against the recordings of the published code, and of its corrected CLIP branch.
+
+Parts ``tiny.*`` and ``corr.tokens`` need CLIP's towers and are held against those, elsewhere.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from core.named_variables import named_variables
+from sarnn_tf.clip_keypoints import ClipKeypoints
+from sarnn_tf.clip_sarnn import IMAGE, ClipSarnn, ClipSarnnOutput, ImageModality, Observations
+from sarnn_tf.image_resize import resize
+from sarnn_tf.layers.spatial_softmax import spatial_softmax
+from sarnn_tf.loss_scheduler import LossScheduler
+from sarnn_tf.losses import LossWeights, sequence_losses, total_loss
+from sarnn_tf.optimizer import make_adamw
+from sarnn_tf.stratified_split import stratified_split, tasks_by_thirds
+from sarnn_tf.torch_layout import table
+from tests.golden.golden_weights import fill
+from tests.golden_files import recordings
+from tests.sarnn_tf.sarnn_goldens import cases_of, every_nth, filled, images, last_channels, prefixed
+
+Y_IMAGE, VALUE, POINT, LOSS, PARAMETER = 4e-7, 4e-6, 1.6e-5, 1e-6, 2e-5
+BRANCH_POINT = 3e-5
+"""One point of the CLIP branch lies between two patches: in float64 it is 1.8e-5 from the recording."""
+
+published = pytest.mark.parametrize(
+    ("path", "case"),
+    [
+        pytest.param(found.values[0], case, id=f"{found.id}-{case}")
+        for found in recordings("clip_sarnn_golden*.npz")
+        for case, _, rest in (key.partition(".") for key in np.load(found.values[0]).files)
+        if rest == "temperature"
+    ],
+)
+whole = pytest.mark.parametrize("path", recordings("clip_sarnn_golden*.npz"))
+data_sets = pytest.mark.parametrize("path", recordings("clip_dataset_golden*.npz"))
+
+
+def model_of(path: Path, temperature: float, *, use_clip: bool, transposed: bool) -> ClipSarnn:
+    """The recordings' network with their weights."""
+    config = cases_of(path)["all cases"]
+    model = ClipSarnn(
+        config["joint_dim"],
+        [ImageModality(IMAGE, 3, config["k_dim"])],
+        rec_dim=config["rec_dim"],
+        temperature=temperature,
+        heatmap_size=config["heatmap_size"],
+        use_clip=use_clip,
+        transpose_heatmap=transposed,
+    )
+    return filled(model)
+
+
+def compare(
+    output: ClipSarnnOutput, aux: dict[str, tf.Tensor], recorded: dict[str, np.ndarray], y_image: str
+) -> None:
+    expected = last_channels(recorded[y_image])
+    found = every_nth(output.images[IMAGE].numpy(), expected.shape[2])
+    np.testing.assert_allclose(found, expected, atol=Y_IMAGE, rtol=0)
+    np.testing.assert_allclose(output.encoder_points[IMAGE], recorded["enc_pts"], atol=POINT, rtol=0)
+    for value, name in (
+        (output.joints, "y_joint"),
+        (output.decoder_points[IMAGE], "dec_pts"),
+        (aux["h"], "h"),
+        (aux["c"], "c"),
+    ):
+        np.testing.assert_allclose(value, recorded[name], atol=VALUE, rtol=0, err_msg=name)
+
+
+@pytest.mark.parametrize("transposed", [True, False])
+@published
+def test_golden_without_clip(path: Path, case: str, transposed: bool) -> None:
+    recorded = prefixed(np.load(path), case)
+    model = model_of(path, float(recorded["temperature"]), use_clip=False, transposed=transposed)
+    observations = Observations({IMAGE: images(recorded["images_u8"])}, tf.constant(recorded["joints"]))
+    output, _, aux = model(observations)
+    compare(output, aux, recorded, "y_image" if transposed else "y_image_untransposed")
+
+
+@pytest.mark.parametrize("transposed", [True, False])
+@whole
+def test_golden_with_clip_map(path: Path, transposed: bool) -> None:
+    recorded = prefixed(np.load(path), "full")
+    model = model_of(path, 5e-5, use_clip=True, transposed=transposed)
+    maps = recorded["feature_maps"]
+    frames = images(recorded["images_u8"])
+    observations = Observations(
+        {IMAGE: frames}, tf.constant(recorded["joints"]), tf.constant(maps), tf.constant(recorded["text"])
+    )
+    output, _, aux = model(observations)
+    compare(output, aux, recorded, "y_image" if transposed else "y_image_untransposed")
+
+
+@whole
+def test_golden_corrected_branch(path: Path) -> None:
+    recorded = prefixed(np.load(path), "corr")
+    patches, text = tf.constant(recorded["feature_map"]), tf.constant(recorded["text"])
+    features, k = patches.shape[-1], recorded["heatmap"].shape[1]
+    temperatures = [n.removeprefix("keys_T") for n in recorded if n.startswith("keys_T")]
+    assert len(temperatures) >= 3
+    for temperature in temperatures:
+        layer = ClipKeypoints(features, k, float(temperature))
+        layer.adapter.kernel.assign(fill("pos_encoder.adapter_conv.weight", (k, features, 1, 1))[..., 0, 0].T)
+        layer.adapter.bias.assign(fill("pos_encoder.adapter_conv.bias", (k,)))
+        points, attention = layer(patches, text)
+        np.testing.assert_allclose(points, recorded[f"keys_T{temperature}"], atol=BRANCH_POINT)
+        by_channel = np.moveaxis(attention.numpy(), -1, 1)
+        np.testing.assert_allclose(by_channel, recorded[f"prob_T{temperature}"], atol=1e-4)
+        points, _ = layer(patches)
+        np.testing.assert_allclose(points, recorded[f"keys_notext_T{temperature}"], atol=BRANCH_POINT)
+        for found, name in (
+            (layer.logits(patches, text), "heatmap"),
+            (layer.logits(patches), "heatmap_notext"),
+        ):
+            np.testing.assert_allclose(np.moveaxis(found.numpy(), -1, 1), recorded[name], atol=1e-6)
+
+
+@whole
+def test_golden_corrected_points_are_those_of_the_recorded_heatmap(path: Path) -> None:
+    recorded = prefixed(np.load(path), "corr")
+    for temperature in ("5e-05", "0.001", "0.01"):
+        heatmap = tf.constant(np.moveaxis(recorded["heatmap"], 1, -1))
+        points, _ = spatial_softmax(heatmap, float(temperature))
+        np.testing.assert_allclose(points, recorded[f"keys_T{temperature}"], atol=POINT)
+
+
+@whole
+def test_golden_training(path: Path) -> None:
+    """Three steps of the published trainer: AdamW, the scheduler at its 500th call, the heatmap mirrored."""
+    recorded = prefixed(np.load(path), "train")
+    model = model_of(path, 1e-2, use_clip=False, transposed=True)
+    entries, variables = table(model), named_variables(model)
+    trained = [variables[e.variable] for e in entries.values()]
+    optimizer = make_adamw(trained)
+    x, y = images(recorded["x_img_u8"]), images(recorded["y_img_u8"])
+    joints = tf.constant(recorded["joint"])
+    losses = []
+    for step in range(3):
+        with tf.GradientTape() as tape:
+            output, _, _ = model(Observations({IMAGE: x[:, :-1]}, joints[:, :-1]))
+            parts = sequence_losses(
+                output.images,
+                output.joints,
+                output.encoder_points,
+                output.decoder_points,
+                {IMAGE: y},
+                joints,
+            )
+            loss = total_loss(parts, LossWeights(1.0, 1.1, 1.0), LossScheduler().at(500 + step))
+        losses.append(float(loss))
+        optimizer.apply(tape.gradient(loss, trained))
+        for key, expected in recorded.items():
+            if key.startswith(f"after{step + 1}."):
+                entry = entries[key.removeprefix(f"after{step + 1}.")]
+                found = entry.to_torch(variables[entry.variable].numpy())
+                np.testing.assert_allclose(found, expected, atol=PARAMETER, rtol=0, err_msg=key)
+    np.testing.assert_allclose(losses, recorded["losses"], atol=LOSS, rtol=0)
+
+
+@data_sets
+def test_golden_area_resize(path: Path) -> None:
+    recording = np.load(path)
+    x = recording["x"]
+    np.testing.assert_array_equal(resize(x, 16, 24), recording["area_24x16"])
+    np.testing.assert_array_equal(resize(x, 64, 80), recording["area_up"])
+    np.testing.assert_array_equal(resize(recording["x_int"], 16, 24), recording["area_int"])
+    np.testing.assert_allclose(resize(x.astype(np.float32) / 255, 16, 24), recording["area_f32"], atol=1e-6)
+    np.testing.assert_array_equal(resize(x[..., 0], 16, 24), recording["gray_area"])
+
+
+@data_sets
+def test_golden_stratified_split(path: Path) -> None:
+    recording = np.load(path)
+    names = [n for n in recording.files if n.startswith("split")]
+    assert len(names) >= 3
+    for name in names:
+        n = int(name.removeprefix("split").removesuffix("_test"))
+        train, test = stratified_split(tasks_by_thirds(n))
+        np.testing.assert_array_equal(test, recording[name])
+        assert sorted([*train, *test]) == list(range(n))
