@@ -19,6 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 RUNTIME, DEVELOPMENT, BEAM = "requirements.txt", "requirements-dev.txt", "requirements-beam.txt"
 # What runs in Beam's own environment only.
 BEAM_MODULES = {"apache_beam": "apache-beam"}
+# The originals, which benchmarks run beside ours where they are installed.
+ORIGINALS = {"torch", "open_clip", "eipl"}
 PULLED_IN = "# What those pull in"
 # Pinned among what the project imports though no module names them.
 NOT_IMPORTED = {
@@ -198,6 +200,8 @@ def test_every_import_is_pinned_directly() -> None:
     for module, distribution in BEAM_MODULES.items():
         assert distribution in pins(BEAM)[0]
         assert code.pop(module)
+    for module in ORIGINALS & code.keys():
+        assert all(path.startswith("benchmarks/") for path in code.pop(module))
     bad = {m: code[m] for m, found in distributions(code).items() if not found & runtime[0].keys()}
     assert not bad, f"not among the direct pins of {RUNTIME}: {bad}"
     every = {name for part in (*runtime, *development) for name in part}
