@@ -42,7 +42,8 @@ class BagEpisodes:
         planned = plan_episodes(self._recording, settings.sync)
         self._plans = planned.episodes
         self.episodes: Sequence[PlannedEpisode] = tuple(
-            self._planned(plan, f"{i:04d}", text)
+            # A damaged bag's end was not recorded.
+            self._planned(plan, f"{i:04d}", text, not (bag.salvaged and i == len(self._plans) - 1))
             for i, (plan, text) in enumerate(zip(self._plans, self._instructions(), strict=True))
         )
         self.report: Mapping[str, Any] = {
@@ -112,7 +113,9 @@ class BagEpisodes:
             raise MissingTaskError(f"No task is given for {', '.join(missing)}")
         return texts
 
-    def _planned(self, plan: EpisodePlan, name: str, instructions: np.ndarray) -> PlannedEpisode:
+    def _planned(
+        self, plan: EpisodePlan, name: str, instructions: np.ndarray, finished: bool
+    ) -> PlannedEpisode:
         shapes: dict[str, tuple[tuple[int, ...], str]] = {}
         for field in plan.frames:
             times = self._recording.frames[field]
@@ -121,7 +124,7 @@ class BagEpisodes:
             shapes[field] = (shape, times.dtype)
         return PlannedEpisode(
             name=name,
-            columns={**plan.columns, **step_columns(len(plan.times_ns), instructions)},
+            columns={**plan.columns, **step_columns(len(plan.times_ns), instructions, finished)},
             frames=shapes,
             joint_names=plan.joint_names,
             action_names=plan.action_names,

@@ -1,6 +1,7 @@
 """The first pass over a bag: times of all messages that matter, and the content of the small ones."""
 
 import array
+import dataclasses
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -29,6 +30,7 @@ _TWIST_NAMES = (
 _JPEG, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _PNG, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND"
 _DEPTH_HEADER = 12  # Before the PNG of a compressedDepth image.
+_CLOCKS_APART_NS = 500_000_000  # More is no latency: the robot's clock is not the recorder's.
 _TRAILER = 64  # Some drivers pad what they send with zeros.
 
 
@@ -86,6 +88,7 @@ def index_bag(bag: Bag, resolution: Resolution, depth_unit_m: float | None = Non
     if empty:
         raise TopicError(f"{bag.path} must have messages for every topic. Received: {'; '.join(empty)}")
     done: dict[str, Any] = {part: c.done(resolution.found[part]) for part, c in collectors.items()}
+    notes = [*bag.notes, *_bring_to_one_clock(done)]
     return Recording(
         path=bag.path,
         frames={CAMERA_FIELDS[part]: done[part] for part in topics.CAMERAS if part in done},
@@ -94,8 +97,33 @@ def index_bag(bag: Bag, resolution: Resolution, depth_unit_m: float | None = Non
         pose=done.get(topics.POSE),
         instruction=done.get(topics.INSTRUCTION),
         marks=done.get(topics.MARKS),
-        notes=tuple(bag.notes),
+        notes=tuple(notes),
     )
+
+
+def _bring_to_one_clock(done: dict[str, Any]) -> list[str]:
+    """Moves topics that have log times only to the clock of the stamps, where the two are far apart.
+
+    The robot's clock and the recorder's may be hours apart; a mark that was recorded at a log time would then
+    cut somewhere else. Latencies are left as they are.
+
+    Returns:
+      A note where something was moved.
+    """
+    offsets = [np.median(t.stamp_ns - t.log_ns) for t in done.values() if t.zero_stamps == 0]
+    without = {part: t for part, t in done.items() if t.zero_stamps == len(t.stamp_ns)}
+    if not offsets or not without:
+        return []
+    offset = int(np.median(offsets))
+    if abs(offset) < _CLOCKS_APART_NS:
+        return []
+    for part, times in without.items():
+        done[part] = dataclasses.replace(times, stamp_ns=times.stamp_ns + offset)
+    moved = ", ".join(t.topic for t in without.values())
+    return [
+        f"stamps and log times are {offset / 1e9:.3f} s apart; {moved}, which have log times only, were "
+        f"moved by as much"
+    ]
 
 
 def stamp_of(decoded: Any) -> int:

@@ -75,13 +75,15 @@ class ConversionSettings:
             raise ValueError(
                 f"colour_encoding must be {JPEG!r} or {PNG!r}. Received: {self.colour_encoding!r}"
             )
-        if not 1 <= self.jpeg_quality <= 100:
-            raise ValueError(f"jpeg_quality must be 1 to 100. Received: {self.jpeg_quality}")
+        if not isinstance(self.jpeg_quality, int) or not 1 <= self.jpeg_quality <= 100:
+            raise ValueError(f"jpeg_quality must be an integer of 1 to 100. Received: {self.jpeg_quality}")
         if self.depth_unit_m is not None and not self.depth_unit_m > 0:
             raise ValueError(f"depth_unit_m must be positive. Received: {self.depth_unit_m}")
         if self.max_shard_bytes < 1:
             raise ValueError(f"max_shard_bytes must be at least 1. Received: {self.max_shard_bytes}")
-        if set(self.fractions) - set(SPLITS) or abs(sum(self.fractions.values()) - 1) > 1e-6:
+        shares = tuple(self.fractions.values())
+        adds_up = all(share >= 0 for share in shares) and abs(sum(shares) - 1) <= 1e-6  # NaN does neither.
+        if set(self.fractions) - set(SPLITS) or not adds_up:
             raise ValueError(
                 f"fractions are of {list(SPLITS)} and add up to 1. Received: {dict(self.fractions)}"
             )

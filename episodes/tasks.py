@@ -2,6 +2,8 @@
 
 import csv
 import dataclasses
+import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from core import files
 from episodes.recording import TextSamples
 
 _BAG_COLUMN, _TEXT_COLUMN, _NUMBER_COLUMN = "bag", "instruction", "task"
+_EPISODE = re.compile(r"#\d{4}$")
 
 
 class MissingTaskError(ValueError):
@@ -48,23 +51,25 @@ class Tasks:
     def mentions(self, source: Path) -> dict[str, str]:
         """What concerns one bag: changing another bag's line does not change it."""
         names = _names(source)
-        own = {k: v for k, v in self.table.items() if k.partition("#")[0] in names}
+        own = {k: v for k, v in self.table.items() if _bag_of(k) in names}
         return {**own, "": self.sentence}
 
+    def unused(self, sources: Sequence[Path]) -> list[str]:
+        """Names in the table that are of none of the bags."""
+        known = {name for source in sources for name in _names(source)}
+        return sorted(key for key in self.table if _bag_of(key) not in known)
+
     def faults(self, sources: Sequence[Path]) -> list[str]:
-        """One sentence for each name in the table that is of none of the bags, or of several."""
+        """One sentence for each name in the table that is of several bags."""
         bags: dict[str, list[Path]] = {}
         for source in sources:
             for name in _names(source):
                 bags.setdefault(name, []).append(source)
-        faults = []
-        for key in sorted(self.table):
-            named = bags.get(key.partition("#")[0], [])
-            if not named:
-                faults.append(f"the task table names {key}, which is none of the bags")
-            elif len(named) > 1:
-                faults.append(f"the task table's {key} may be {' or '.join(map(str, named))}")
-        return faults
+        return [
+            f"the task table's {key} may be {' or '.join(map(str, named))}"
+            for key in sorted(self.table)
+            if len(named := bags.get(_bag_of(key), [])) > 1
+        ]
 
 
 def load_table(path: str | Path, task_dict: str | Path | None = None) -> dict[str, str]:
@@ -79,29 +84,33 @@ def load_table(path: str | Path, task_dict: str | Path | None = None) -> dict[st
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: another layout, an empty sentence, a bag named twice, or a number that ``task_dict`` lacks;
-        all of them are listed.
+      ValueError: another layout or encoding, an empty sentence, a bag named twice, or a number that
+        ``task_dict`` lacks; all of them are listed.
     """
     path = Path(path)
-    rows = _csv_rows(path) if path.suffix.lower() == ".csv" else _json_rows(path)
+    try:
+        rows = _csv_rows(path) if path.suffix.lower() == ".csv" else _json_rows(path)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} must be UTF-8 text. Received: {error}") from error
     sentences = {} if task_dict is None else load_task_dict(task_dict)
     table: dict[str, str] = {}
     faults: list[str] = []
     for name, value in rows:
-        text = str(int(value)) if _is_number(value) else str(value).strip()
+        number = _number(value)
         if not name:
             faults.append(f"a row without a bag: {value!r}")
         elif name in table:
             faults.append(f"{name} is named twice")
-        elif _is_number(value):
+        elif number is not None:
+            text = f"{number:g}"
             if text not in sentences:
                 where = f"{task_dict} has {sorted(sentences)}" if task_dict else "no task_dict is given"
                 faults.append(f"{name}: task {text} is not defined ({where})")
             table[name] = sentences.get(text, "")
         else:
-            if not isinstance(value, str) or not text:
+            if not isinstance(value, str) or not value.strip():
                 faults.append(f"{name}: an instruction must be words or a task number, not {value!r}")
-            table[name] = text
+            table[name] = str(value).strip()
     if faults:
         raise ValueError(f"{path}: every bag needs one task. Received: {'; '.join(faults)}")
     if not table:
@@ -155,10 +164,19 @@ def _names(source: Path) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _is_number(value: Any) -> bool:
-    if isinstance(value, bool):
-        return False
-    return isinstance(value, int) or (isinstance(value, str) and value.strip().isdecimal())
+def _bag_of(key: str) -> str:
+    return _EPISODE.sub("", key)
+
+
+def _number(value: Any) -> float | None:
+    """A task number, also as spreadsheets write one (``1.0``); None for words."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _csv_rows(path: Path) -> list[tuple[str, Any]]:
@@ -172,7 +190,15 @@ def _csv_rows(path: Path) -> list[tuple[str, Any]]:
                 f"{path} must have the columns {_BAG_COLUMN!r} and {_TEXT_COLUMN!r} or {_NUMBER_COLUMN!r}. "
                 f"Received: {columns}"
             )
-        return [((row[_BAG_COLUMN] or "").strip(), row[value] or "") for row in reader]
+        rows = []
+        for row in reader:
+            if None in row:
+                raise ValueError(
+                    f"{path}, line {reader.line_num}: a row has {len(columns)} columns; put an instruction "
+                    f"with a comma into double quotes. Received: {[*row.values()]}"
+                )
+            rows.append(((row[_BAG_COLUMN] or "").strip(), row[value] or ""))
+        return rows
 
 
 def _json_rows(path: Path) -> list[tuple[str, Any]]:

@@ -32,7 +32,12 @@ def find_bags(paths: Sequence[Path]) -> list[Path]:
     found: dict[Path, Path] = {}
     for path in paths:
         for bag in _bags(Path(path)):
-            found.setdefault(bag.resolve(), bag)
+            try:
+                found.setdefault(bag.resolve(strict=True), bag)
+            except (OSError, RuntimeError) as error:  # Python 3.11 tells a loop of links by RuntimeError.
+                if bag == Path(path):
+                    raise BagError(f"{bag} is a link that leads nowhere: {error}") from error
+                logging.warning("%s is a link that leads nowhere; it is left out", bag)
     kept = [bag for real, bag in found.items() if real.parent not in found]
     if not kept:
         raise BagError(f"No bag was found. {_ACCEPTED}. Received: {[str(path) for path in paths]}")

@@ -120,23 +120,25 @@ def read_npz(path: str | Path, instruction: str | None = None) -> dict[str, np.n
     return {p: _rgb(c, turned) if is_image(p) else c for p, c in columns.items()}
 
 
-def step_columns(steps: int, instructions: np.ndarray) -> dict[str, np.ndarray]:
+def step_columns(steps: int, instructions: np.ndarray, finished: bool = True) -> dict[str, np.ndarray]:
     """The columns that a demonstration has whatever was recorded: it ends because the task was done.
 
     Args:
       steps: T.
       instructions: T str.
+      finished: False where its end was not recorded: then nothing is terminal, and no reward given.
 
     Returns:
       ``language_instruction``, flags, ``reward`` (1 on the last step) and ``discount`` (1).
     """
     last = np.arange(steps) == steps - 1
+    done = last & finished
     return {
         LANGUAGE_INSTRUCTION: instructions,
         IS_FIRST: np.arange(steps) == 0,
         IS_LAST: last,
-        IS_TERMINAL: last,
-        REWARD: last.astype(np.float32),
+        IS_TERMINAL: done,
+        REWARD: done.astype(np.float32),
         DISCOUNT: np.ones(steps, np.float32),
     }
 
@@ -150,7 +152,7 @@ def _columns(npz: NpzMembers, instruction: str | None, *, mapped: bool) -> tuple
         if key not in npz.members:
             continue
         if not is_image(path):
-            columns[path] = npz.read(key)
+            columns[path] = _single(npz.read(key))
         elif mapped:
             columns[path] = npz.map_or_read(key)
         else:
@@ -164,6 +166,11 @@ def _columns(npz: NpzMembers, instruction: str | None, *, mapped: bool) -> tuple
     if order not in (RGB, BGR):
         raise ValueError(f"{npz.path}: {CHANNEL_ORDER} must be {RGB!r} or {BGR!r}. Received: {order!r}")
     return columns, order == BGR
+
+
+def _single(numbers: np.ndarray) -> np.ndarray:
+    """numpy's own floats as the contract's; others are left for the contract to judge."""
+    return numbers.astype(np.float32) if numbers.dtype == np.float64 else numbers
 
 
 def _instructions(npz: NpzMembers, instruction: str | None, steps: int) -> np.ndarray:

@@ -16,8 +16,11 @@ from episodes.episode import (
     GELSIGHT_LEFT,
     GELSIGHT_RIGHT,
     IMAGE,
+    IS_LAST,
+    IS_TERMINAL,
     JOINT_POSITIONS,
     LANGUAGE_INSTRUCTION,
+    REWARD,
     check_columns,
 )
 from episodes.settings import ConversionSettings, make_conversion_settings, make_sync_settings
@@ -191,6 +194,38 @@ def test_the_instruction_may_come_from_the_bag(tmp_path: Path) -> None:
     path = bag_writer.write_bag(tmp_path / "d.bag", messages=messages)
     (columns,) = read(path, settings("instruction=/task", sentence=""))
     assert columns[LANGUAGE_INSTRUCTION].tolist() == ["open the drawer"] * 3 + ["close the drawer"] * 2
+
+
+def behind(messages: list[tuple[str, Any, int]], seconds: int) -> list[tuple[str, Any, int]]:
+    """The same recording by a recorder whose clock is ahead of the robot's: stamps stay, log times move."""
+    return [(topic, message, log_ns + seconds * 10**9) for topic, message, log_ns in messages]
+
+
+@pytest.mark.parametrize("seconds", [0, 2, 3 * 3600])
+def test_what_has_no_stamps_follows_the_clock_of_those_that_have(tmp_path: Path, seconds: int) -> None:
+    said = [
+        ("/task", bag_writer.string_message(text), START_NS + at * MILLISECOND)
+        for text, at in (("open the drawer", -40), ("close the drawer", 250))
+    ]
+    messages = sorted([*demonstration_bag.demonstration(), *said], key=lambda m: m[2])
+    path = bag_writer.write_bag(tmp_path / "d.bag", messages=behind(messages, seconds))
+    chosen = settings("instruction=/task", sentence="")
+    (columns,) = read(path, chosen)
+    assert columns[LANGUAGE_INSTRUCTION].tolist() == ["open the drawer"] * 3 + ["close the drawer"] * 2
+    with open_source(path, chosen) as stream:
+        assert any("/task" in note for note in stream.report["notes"]) == (seconds > 0)
+
+
+def test_the_end_of_a_salvaged_bag_is_no_success(tmp_path: Path) -> None:
+    whole = demonstration_bag.write_demonstration(tmp_path / "whole.bag", frames=25)
+    cut = tmp_path / "cut.bag"
+    cut.write_bytes(whole.read_bytes()[:-3000])
+    (columns,) = read(whole, settings())
+    assert (columns[IS_TERMINAL][-1], columns[REWARD][-1]) == (True, 1.0)
+    (columns,) = read(cut, settings(salvage=True))
+    assert columns[IS_LAST][-1]
+    assert not columns[IS_TERMINAL].any()
+    assert not columns[REWARD].any()
 
 
 def test_marks_cut_a_bag_into_episodes(tmp_path: Path) -> None:

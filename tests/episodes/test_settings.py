@@ -54,9 +54,12 @@ def test_gin_names_parts_shortly() -> None:
         ("image_sizes", {"image": (0, 8)}),
         ("colour_encoding", "webp"),
         ("jpeg_quality", 0),
+        ("jpeg_quality", 95.5),
         ("depth_unit_m", -0.001),
         ("max_shard_bytes", 0),
         ("fractions", {"train": 0.9}),
+        ("fractions", {"train": float("nan"), "val": 1.0}),
+        ("fractions", {"train": 1.5, "val": -0.5}),
         ("fractions", {"train": 0.5, "validation": 0.5}),
     ],
 )

@@ -36,7 +36,11 @@ def test_sentences_are_read_from_both_kinds_of_table(tmp_path: Path, name: str, 
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("t.csv", "bag,task\na,0\nb,01\n"), ("t.json", {"a": 0, "b": "1"})],
+    [
+        ("t.csv", "bag,task\na,0\nb,01\n"),
+        ("t.csv", "bag,task\na,0.0\nb,1.0\n"),
+        ("t.json", {"a": 0, "b": "1"}),
+    ],
 )
 def test_numbers_go_through_the_task_dict(tmp_path: Path, name: str, content: object) -> None:
     tasks = write(tmp_path / "task_dict.json", {"0": "thread the cable", "1": "pull the cable"})
@@ -94,10 +98,30 @@ def test_a_bag_is_named_by_any_end_of_its_path_and_the_episode_wins() -> None:
 
 def test_names_that_fit_no_bag_or_several_are_told() -> None:
     tasks = Tasks(table={"demo1": "a", "monday/demo1": "b", "demo3#0000": "c"})
-    faults = tasks.faults([Path("/d/monday/demo1.bag"), Path("/d/tuesday/demo1.bag")])
-    assert len(faults) == 2
-    assert "/d/monday/demo1.bag or /d/tuesday/demo1.bag" in faults[0]
-    assert "demo3#0000" in faults[1]
+    bags = [Path("/d/monday/demo1.bag"), Path("/d/tuesday/demo1.bag")]
+    assert tasks.unused(bags) == ["demo3#0000"]
+    (fault,) = tasks.faults(bags)
+    assert "demo1 may be /d/monday/demo1.bag or /d/tuesday/demo1.bag" in fault
+
+
+def test_a_bags_name_may_hold_a_hash() -> None:
+    tasks = Tasks(table={"run#3": "push", "run#3#0001": "pull"})
+    assert (tasks.of(Path("run#3.bag"), "0000"), tasks.of(Path("run#3.bag"), "0001")) == ("push", "pull")
+    assert tasks.unused([Path("run#3.bag")]) == []
+
+
+def test_a_comma_without_quotes_is_told_by_its_line(tmp_path: Path) -> None:
+    table = write(tmp_path / "t.csv", 'bag,instruction\na,"lift, then turn"\nb,lift, then turn\n')
+    with pytest.raises(ValueError, match="line 3.*double quotes"):
+        load_table(table)
+    quoted = write(tmp_path / "u.csv", 'bag,instruction\na,"lift, then turn"\n')
+    assert load_table(quoted) == {"a": "lift, then turn"}
+
+
+def test_a_table_of_another_encoding_is_told_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes("bag,instruction\na,drück den Knopf\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"t.csv must be UTF-8"):
+        load_table(tmp_path / "t.csv")
 
 
 def test_another_bags_line_does_not_concern_a_bag() -> None:

@@ -84,3 +84,14 @@ def test_what_is_no_bag(tmp_path, given, said):
     make(tmp_path, "now.bag.active", "notes.txt", "empty/notes.txt")
     with pytest.raises(BagError, match=said):
         find_bags([tmp_path / given])
+
+
+def test_links_that_lead_nowhere_cost_nothing_but_themselves(tmp_path):
+    make(tmp_path, "good.bag")
+    (tmp_path / "loop.bag").symlink_to("loop2.bag")
+    (tmp_path / "loop2.bag").symlink_to("loop.bag")
+    (tmp_path / "gone.bag").symlink_to("nowhere.bag")
+    assert names(tmp_path, find_bags([tmp_path])) == ["good.bag"]
+    for name in ("loop.bag", "gone.bag"):
+        with pytest.raises(BagError, match=name):
+            find_bags([tmp_path / name])

@@ -197,6 +197,14 @@ def test_the_colour_order_may_be_said(tmp_path):
         open_npz(tmp_path / "e.npz", instruction="x")
 
 
+def test_numpys_own_floats_are_taken(tmp_path):
+    content = published(tmp_path / "e.npz")
+    published(tmp_path / "e.npz", actions=content["actions"].astype(np.float64))
+    read = read_npz(tmp_path / "e.npz", instruction="x")["action"]
+    assert read.dtype == np.float32
+    np.testing.assert_array_equal(read, content["actions"])
+
+
 def test_a_file_without_a_task_asks_for_one(tmp_path):
     published(tmp_path / "e.npz")
     for read in (open_npz, read_npz):
@@ -217,7 +225,7 @@ def test_keys_that_nobody_knows_are_named(tmp_path):
         ({"actions": None}, r"lacks \['actions'\]. Received keys: \['color', "),
         ({"actions": np.zeros((0, 3), np.float32)}, "at least one step"),
         ({"actions": np.zeros((6, 3), np.float32)}, r"observation/image must be \[6, 'H'"),
-        ({"actions": np.zeros((5, 3))}, "action must be float32. Received: dtype=float64"),
+        ({"actions": np.zeros((5, 3), np.float16)}, "action must be float32. Received: dtype=float16"),
         ({"actions": np.full((5, 3), np.nan, np.float32)}, "finite"),
         ({"actions": np.array([{}] * 5, object)}, "actions is not a plain array"),
         ({"color": np.array([{}] * 5, object)}, "color is not a plain array"),
