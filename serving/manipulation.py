@@ -17,6 +17,18 @@ def named_actions(spec: PolicySpec, actions: Mapping[str, np.ndarray]) -> dict[s
     return {a.name: _described(a, actions[a.name]) for a in spec.actions}
 
 
+def language_actions(info: Mapping[str, np.ndarray]) -> list[dict[str, Any]] | None:
+    """The phrases that a policy names beside its action, best first, each with label and probability.
+
+    None where its ``info`` has no ``phrases``, ``phrase_labels`` and ``phrase_probabilities`` [k].
+    """
+    names = ("phrases", "phrase_labels", "phrase_probabilities")
+    if not all(name in info for name in names):
+        return None
+    rows = zip(*(np.asarray(info[name]).tolist() for name in names), strict=True)
+    return [{"phrase": p, "label": label, "probability": probability} for p, label, probability in rows]
+
+
 def _described(spec: ArraySpec, values: np.ndarray) -> dict[str, Any]:
     low = high = None
     if spec.minimum is not None:

@@ -216,8 +216,18 @@ class NamedAction(BaseModel):
     frame: str
 
 
+class LanguageAction(BaseModel):
+    phrase: str
+    label: Annotated[int, Field(description="Its class in the policy's vocabulary.")]
+    probability: float
+
+
 class ManipulationAnswer(PolicyAnswer):
     action: dict[str, NamedAction]
+    language_actions: Annotated[
+        list[LanguageAction] | None,
+        Field(description="The best language actions, best first; null of policies that name none."),
+    ] = None
     terminate: Annotated[bool | None, Field(description="The episode is over; null where not predicted.")]
     client_id: str | None
     step: Annotated[int, Field(description="Number of the step in the client's episode, from 1.")]

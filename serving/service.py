@@ -227,8 +227,10 @@ class PolicyService:
             row = observations.row(model.spec, image, instruction, request.observations)
         answer = self._infer(model, row, timeout_s, client_id=request.client_id, reset=request.reset)
         named = manipulation.named_actions(model.spec, answer.actions)
+        phrases = manipulation.language_actions(answer.info)
         return schemas.ManipulationAnswer(
             action={name: schemas.NamedAction(**fields) for name, fields in named.items()},
+            language_actions=None if phrases is None else [schemas.LanguageAction(**p) for p in phrases],
             terminate=manipulation.terminate(answer.actions),
             client_id=request.client_id,
             step=answer.step,

@@ -289,7 +289,9 @@ def test_defects_give_an_error_id_and_no_trace(caplog: pytest.LogCaptureFixture)
 
 def test_step_answers_named_actions(arm: Any) -> None:
     answer = arm.post("/predict", json=apple(client_id="r1")).get_json()
-    assert set(answer) == ORIGIN | {"action", "terminate", "client_id", "step", "session"}
+    own = {"action", "language_actions", "terminate", "client_id", "step", "session"}
+    assert set(answer) == ORIGIN | own
+    assert answer["language_actions"] is None  # This policy names none.
     assert set(answer["action"]) == {"terminate_episode", "world_vector"}
     vector = answer["action"]["world_vector"]
     assert (vector["unit"], vector["frame"]) == ("m", "end effector")

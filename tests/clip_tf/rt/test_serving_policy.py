@@ -1,10 +1,13 @@
 """CLIP-RT behind the Policy protocol."""
 
+import base64
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from clip_tf.converted_folder import save_clip
 from clip_tf.image_preprocessing import preprocess
@@ -19,7 +22,10 @@ from clip_tf.tokenizer import tokenize
 from core.policy import Policy, Session
 from core.spec import PolicySpec
 from serving import registry
+from serving.app import create_app
+from serving.engine import Engine
 from serving.model import make_model, warm_up
+from serving.settings import Settings
 from tests.clip_tf.rt.clip_rt_data import VOCABULARY, tiny_clip
 
 TEXTS = np.array(["open the door", "close the laptop", "what now"])
@@ -183,6 +189,29 @@ def test_wrong_state_and_draws(policy):
 def test_empty_and_endless_instructions(policy):
     texts = np.array(["", "word " * 10_000, "émoji 🤖"])
     assert np.isfinite(ask(policy, natural_language_instruction=texts)[0].info["logits"]).all()
+
+
+def test_the_server_names_the_best_phrases(model):
+    buffer = io.BytesIO()
+    Image.fromarray(images(1)[0]).save(buffer, format="png")
+    policy = ClipRtPolicy(model, PolicyDescription(make_vocabulary("finetuned"), top_k=3))
+    engine = Engine()
+    engine.swap(make_model(policy))
+    try:
+        client = create_app(engine, Settings()).test_client()
+        body = {"image": base64.b64encode(buffer.getvalue()).decode(), "text": "close the laptop"}
+        answer = client.post("/predict", json=body).get_json()
+    finally:
+        engine.close(10)
+    expected = ask(policy, 1, natural_language_instruction=np.array(["close the laptop"]))[0]
+    assert answer["action"]["world_vector"]["unit"] == "m"
+    np.testing.assert_allclose(
+        answer["action"]["rotation_delta"]["values"], expected.actions["rotation_delta"][0]
+    )
+    named = answer["language_actions"]
+    assert [a["phrase"] for a in named] == expected.info["phrases"][0].tolist()
+    assert [a["label"] for a in named] == expected.info["phrase_labels"][0].tolist()
+    np.testing.assert_allclose([a["probability"] for a in named], expected.info["phrase_probabilities"][0])
 
 
 # === Folders ===
