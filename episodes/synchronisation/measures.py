@@ -65,8 +65,8 @@ def measure_topic(use: TopicUse, span_ns: tuple[int, int], steps_ns: np.ndarray)
     outside = spare.copy()
     if used.any():
         outside &= (stamps < stamps[used].min()) | (stamps > stamps[used].max())
-    groups = [stamps[group[inside[group]]] for group in use.groups]
-    groups = [group for group in groups if len(group)]
+    messages = [group[inside[group]] for group in use.groups if inside[group].any()]
+    groups, logged = [stamps[group] for group in messages], [times.log_ns[group] for group in messages]
     there = stamps[inside & counted]
     offsets = (times.stamp_ns - times.log_ns)[inside & counted]
     drift = fit_drift(times.log_ns[inside & counted], offsets)
@@ -91,6 +91,7 @@ def measure_topic(use: TopicUse, span_ns: tuple[int, int], steps_ns: np.ndarray)
         undecodable=len(times.undecodable) if isinstance(times, FrameTimes) else 0,
         zero_stamps=int(times.zero_stamps),
         out_of_order=sum(int((np.diff(group) < 0).sum()) for group in groups),
+        largest_step_back_ms=milliseconds(max(map(largest_step_back, logged, groups), default=0)),
         duplicate_stamps=sum(len(group) - len(np.unique(group)) for group in groups),
         frozen=freezes[0],
         longest_freeze_s=seconds(freezes[1]),
@@ -144,6 +145,17 @@ def find_gaps(groups: Sequence[np.ndarray]) -> tuple[list[tuple[int, int]], int]
         missing += int((np.rint(intervals[at] / median) - 1).sum())
         gaps += [(int(stamps[i]), int(intervals[i])) for i in at]
     return sorted(gaps, key=lambda gap: (-gap[1], gap[0])), missing
+
+
+def largest_step_back(log_ns: np.ndarray, stamp_ns: np.ndarray) -> int:
+    """How far at most a message is stamped before one that was recorded before it, in ns.
+
+    Args:
+      log_ns: int64 [n], in any order; messages of one log time count in the order of their stamps.
+      stamp_ns: int64 [n]; n is at least 1.
+    """
+    stamps = stamp_ns[np.lexsort((stamp_ns, log_ns))]
+    return int((np.maximum.accumulate(stamps) - stamps).max())
 
 
 def fit_drift(log_ns: np.ndarray, offset_ns: np.ndarray) -> tuple[float, float, float] | None:

@@ -192,6 +192,13 @@ def test_flags_and_gin_reach_the_settings(tmp_path, monkeypatch, flags, settings
         (["--gin_bindings", "sinchronisation.rate_hz = 3"], "sinchronisation"),
         (["--config_file", "configs/nowhere.gin"], "nowhere.gin"),
         (["--task_table", "nowhere.csv"], "nowhere.csv"),
+        (["--gin_bindings", "synchronisation.tolerance_s = 0.1"], "'synchronisation'"),
+        (["--gin_bindings", "synchronisation.rate_hz = 'ten'"], "rate_hz = 'ten'"),
+        (["--gin_bindings", "synchronisation.default_tolerance_s = "], "default_tolerance_s = "),
+        (["--gin_bindings", "synchronisation.rate_hz = (1"], "rate_hz = (1"),
+        (["--gin_bindings", "conversion.image_sizes = {'image': 4}"], "'conversion'"),
+        (["--gin_bindings", "tasks.table = 5"], "'tasks'"),
+        (["--config_file", "README.md"], "README.md, line 3"),
     ],
 )
 def test_what_makes_no_sense_is_told_in_a_sentence(tmp_path, bags, command, flags, message):
@@ -228,6 +235,26 @@ def test_bags_and_npz_files_are_found_once_and_nothing_else_is(tmp_path, bags):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="No bag"):
         find_paths([tmp_path / "empty"])
+
+
+def test_a_data_set_below_a_searched_folder_is_left_out(bags):
+    episodes = [bags / "a.npz", bags / "out" / "lab" / "train" / "b.npz"]
+    for path in episodes:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    (bags / "out" / "lab" / "conversion.json").write_text("{}")
+    found = [bags / "deeper" / "long", bags / "short.bag"]
+    assert find_paths([bags]) == sorted([*found, episodes[0]])
+    assert find_paths([bags / "out" / "lab"]) == episodes[1:]
+    with pytest.raises(ValueError, match="No bag"):
+        find_paths([bags / "out"])
+
+
+def test_a_data_set_among_its_sources_does_not_take_itself_in(bags, command):
+    arguments = (bags, "--out", bags / "out", "--task", "reach", "--format", "npz", *PNG)
+    assert command(*arguments)[0] == 0
+    status, said = command(*arguments)
+    assert status == 0 and "unchanged" in said
 
 
 def test_the_report_is_readable():
