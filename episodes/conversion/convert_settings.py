@@ -109,6 +109,10 @@ def _settings(options: argparse.Namespace, sources: Sequence[Path]) -> Conversio
     faults = given_tasks.faults(sources)
     if faults:
         raise ValueError(f"The task table does not fit the bags. Received: {'; '.join(faults)}")
+    unused = given_tasks.unused(sources)
+    if unused:
+        # One table may be of more bags than are converted now, or a name is misspelt.
+        logging.warning("The task table names what is none of the bags: %s", ", ".join(unused))
     flags = {
         "fractions": _fractions(options.splits),
         "colour_encoding": options.image_encoding,

@@ -208,9 +208,8 @@ def _sets(samples: JointSamples, sources: Sequence[_Source]) -> list[str]:
             seconds(samples.stamp_ns[messages].min() - begin),
             seconds(samples.stamp_ns[messages].max() - begin),
         )
-        sentences.append(
-            f"joint_names = {tables[0][0]} by {publisher} ({len(messages)} messages, {first:.3f} to {last:.3f} s)"
-        )
+        when = f"{len(messages)} messages, {first:.3f} to {last:.3f} s"
+        sentences.append(f"joint_names = {tables[0][0]} by {publisher} ({when})")
     return sentences
 
 

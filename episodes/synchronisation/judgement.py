@@ -34,9 +34,9 @@ def find_violations(topics: Sequence[TopicReport], steps: int, maximum_trim_s: f
                 )
         if topic.largest_step_back_ms > topic.tolerance_ms:
             sentences.append(
-                f"{_label(topic)}: in the order of log times its stamps step back, at most by "
-                f"{topic.largest_step_back_ms:.1f} ms; tolerance {topic.tolerance_ms:g} ms; its clock was set "
-                f"back, or messages came late; {_by_log_time([topic.field])}"
+                f"{_label(topic)}: in the order of log times its stamps step back by "
+                f"{topic.largest_step_back_ms:.1f} ms, tolerance {topic.tolerance_ms:g} ms; its clock was "
+                f"set back; {_by_log_time([topic.field])}"
             )
         if topic.out_of_tolerance:
             sentences.append(f"{_label(topic)}: {_out_of_tolerance(topic, steps)}")
@@ -127,7 +127,8 @@ def _clock_warnings(topic: TopicReport, others_ms: float) -> list[str]:
         remedy = f"; {_by_log_time([topic.field])}" if abs(apart) > _WRONG_CLOCK_S * 1e3 else ""
         sentences.append(
             f"{_label(topic)} is stamped {abs(apart) / 1e3:.3f} s {'after' if apart > 0 else 'before'} its "
-            f"log time, counted from the topic with the least; its clock may be wrong, or it arrives late{remedy}"
+            "log time, counted from the topic with the least; its clock may be wrong, or it arrives late"
+            f"{remedy}"
         )
     total = topic.drift_total_ms
     if topic.drift is not None and total is not None and topic.drift_noise_ms is not None:

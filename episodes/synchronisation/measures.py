@@ -13,6 +13,8 @@ GAP_FACTOR = 1.5
 _LONGEST_GAPS = 3
 # Points that the drift is fitted to, each the median of a stretch of messages.
 _DRIFT_POINTS = 200
+# Messages on either side that tell a clock that was set back from a late message.
+_NEIGHBOURS = 10
 # Reports keep nanoseconds of a second.
 _DIGITS = 9
 
@@ -148,14 +150,24 @@ def find_gaps(groups: Sequence[np.ndarray]) -> tuple[list[tuple[int, int]], int]
 
 
 def largest_step_back(log_ns: np.ndarray, stamp_ns: np.ndarray) -> int:
-    """How far at most a message is stamped before one that was recorded before it, in ns.
+    """How far at most a clock that was set back stamps a message before one recorded earlier, in ns.
+
+    A message that only came late is told from it by stamp minus log time, of which the largest is that of
+    the message with the least delay: it falls from the 10 messages before to the 10 from this one on only if
+    the clock was set back.
 
     Args:
       log_ns: int64 [n], in any order; messages of one log time count in the order of their stamps.
       stamp_ns: int64 [n]; n is at least 1.
     """
-    stamps = stamp_ns[np.lexsort((stamp_ns, log_ns))]
-    return int((np.maximum.accumulate(stamps) - stamps).max())
+    order = np.lexsort((stamp_ns, log_ns))
+    stamps, offsets = stamp_ns[order], (stamp_ns - log_ns)[order]
+    back = np.maximum.accumulate(stamps) - stamps
+    padded = np.pad(offsets, _NEIGHBOURS, constant_values=offsets.min())
+    largest = np.lib.stride_tricks.sliding_window_view(padded, _NEIGHBOURS).max(axis=1)
+    fall = largest[: len(stamps)] - largest[_NEIGHBOURS : _NEIGHBOURS + len(stamps)]
+    # Of the very last message alone it cannot be told.
+    return int(back[:-1][(back < 2 * fall)[:-1]].max(initial=0))
 
 
 def fit_drift(log_ns: np.ndarray, offset_ns: np.ndarray) -> tuple[float, float, float] | None:

@@ -151,10 +151,11 @@ def _plan(prepared: _Prepared, span: Span, name: str) -> EpisodePlan:
             f"{seconds(topic.last_ns - span.start_ns):.3f} s"
             for topic in topics.values()
         ]
-        causes = [*foreign_clocks(tuple(topics.values())), *_varying_joints(prepared)]
+        received = [f"{len(times)} steps", *there, *foreign_clocks(list(topics.values()))]
+        received += _varying_joints(prepared)
         raise SyncError(
             f"{name}: all topics must be there together for at least {1 + settings.needs_next_step} steps of "
-            f"{seconds(span.end_ns - span.start_ns):.3f} s. Received: {len(times)} steps; {'; '.join((*there, *causes))}"
+            f"{seconds(span.end_ns - span.start_ns):.3f} s. Received: {'; '.join(received)}"
         )
     steps = len(times) - settings.needs_next_step
     taken = take(topics, settings, prepared.joints, times)

@@ -27,8 +27,8 @@ class TopicReport:
       repeats: steps that take a message which an earlier step took too; 0 for ``linear``.
       undecodable, zero_stamps: in the whole recording; the latter got their log time as stamp.
       out_of_order: messages stamped before the message that was recorded before them.
-      largest_step_back_ms: how far at most a message is stamped before one of its publisher that was recorded
-        (by log time) before it; beyond the tolerance a clock that was set back, or a message that came late.
+      largest_step_back_ms: how far at most a clock that was set back stamps a message before one of its
+        publisher that was recorded (by log time) earlier; messages that only came late do not count.
       duplicate_stamps: messages stamped as another one.
       frozen: images of the same bytes as the one before.
       longest_freeze_s: from the first to the last of a row of them.
