@@ -1,4 +1,5 @@
-"""The demonstration behind ``scripts/demo``: plates, training, serving, questions over HTTP, pictures."""
+"""The demonstration behind ``scripts/demo``: bags to a policy; then plates, training, serving, questions over
+HTTP, pictures."""
 
 import argparse
 import shutil
@@ -15,6 +16,7 @@ from core import checkpoint_folder, food
 from episodes.food_npz import FoodData, read_food_npz
 from episodes.splits import load_split
 from rt1.drawing import PREDICTED_COLOUR, TRUE_COLOUR, draw_parameters
+from scripts.bag_demo import run_bag_demo
 from serving.client import PolicyClient
 
 PLATES, IMAGE_SIZE, SEED = 8000, 64, 0
@@ -108,6 +110,7 @@ def main() -> None:
     out.mkdir(parents=True)
     (out / "demo.txt").write_text("Written by scripts/demo, which makes this folder anew each time.\n")
 
+    lines = run_bag_demo(out, run, options.max_steps, SEED)
     dataset, checkpoints = out / "food.npz", out / "run"
     run(
         "-m", "simulation.food_data", f"--out={dataset}", f"--plates={options.plates}",
@@ -130,7 +133,8 @@ def main() -> None:
     ask(data, split.val[:ASKED], checkpoints, out / "predictions.png")
     shutil.copyfile(checkpoints / "curves.png", out / "curves.png")
     say(
-        f"\nValidation centroid MAE {reached:.4f}; always answering the mean of the training labels: "
+        "\n" + "\n".join(lines) + "\n"
+        f"Food: validation centroid MAE {reached:.4f}; always answering the mean of the training labels: "
         f"{baseline:.4f}; ratio {reached / baseline:.3f} (at most 0.5 is asked for).\n"
         f"Pictures: {out / 'predictions.png'} (green: true, red: answered, orange: dropout draws), "
         f"{out / 'curves.png'}.\n{time.monotonic() - began:.0f} s in all."

@@ -92,8 +92,6 @@ def write_bags(
 ) -> list[Path]:
     """Writes ``reach_00.bag``, ``reach_01.bag`` …, and the last ones as ROS 2 folders.
 
-    Each bag depends on the seed and its own number alone.
-
     Args:
       folder: that exists.
       bags: how many.
@@ -113,28 +111,36 @@ def write_bags(
             "bags must be at least 1, ros2_bags of them ROS 2, and the seed at least 0. "
             f"Received: bags={bags}, ros2_bags={ros2_bags}, seed={seed}"
         )
-    names = [f"{colour} {shape}" for shape in reach_scene.SHAPES for colour in reach_scene.COLOURS]
-    order = np.random.default_rng(seed).permutation(names)
     written = []
     for i in range(bags):
-        # Bag and seed, so that another number of bags changes none of them.
-        random = np.random.default_rng((seed, i))
         is_ros2 = i >= bags - ros2_bags
         path = folder / f"reach_{i:02d}{'' if is_ros2 else '.bag'}"
-        target = str(order[i % len(order)])
-        things = reach_scene.sample_things(random, target, others=int(random.integers(1, 3)))
-        reach = sample_reach(random, things[0])
-        start_ns = _FIRST_START_NS + i * _BETWEEN_STARTS_NS
-        # rgb8 as RealSense's driver publishes it, and bgr8 as many others do.
-        encoding = "bgr8" if i % 3 == 2 else "rgb8"
-        store = get_typestore(Stores.ROS2_HUMBLE if is_ros2 else Stores.ROS1_NOETIC)
-        messages = _messages(
-            _Publisher(store, encoding, things, reach, int(random.integers(2**31))), start_ns, random
-        )
-        (_write_ros2 if is_ros2 else _write_ros1)(path, messages, store)
+        write_bag(path, i, seed)
         written.append(path)
         on_bag()
     return written
+
+
+def write_bag(path: Path, number: int, seed: int) -> None:
+    """Writes one bag, which depends on its number and the seed alone; ROS 1 where the name ends in ``.bag``.
+
+    Raises:
+      rosbags' WriterError: there is something of that name.
+    """
+    names = [f"{colour} {shape}" for shape in reach_scene.SHAPES for colour in reach_scene.COLOURS]
+    order = np.random.default_rng(seed).permutation(names)
+    random = np.random.default_rng((seed, number))
+    things = reach_scene.sample_things(
+        random, str(order[number % len(order)]), others=int(random.integers(1, 3))
+    )
+    reach = sample_reach(random, things[0])
+    # rgb8 as RealSense's driver publishes it, and bgr8 as many others do.
+    encoding = "bgr8" if number % 3 == 2 else "rgb8"
+    is_ros1 = path.suffix == ".bag"
+    store = get_typestore(Stores.ROS1_NOETIC if is_ros1 else Stores.ROS2_HUMBLE)
+    publisher = _Publisher(store, encoding, things, reach, int(random.integers(2**31)))
+    messages = _messages(publisher, _FIRST_START_NS + number * _BETWEEN_STARTS_NS, random)
+    (_write_ros1 if is_ros1 else _write_ros2)(path, messages, store)
 
 
 def _messages(publisher: "_Publisher", start_ns: int, random: np.random.Generator) -> Iterator[_Message]:

@@ -7,9 +7,11 @@ The steps are functions of their own, so that another runner can call them elsew
 """
 
 import dataclasses
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import logging
 
@@ -34,7 +36,7 @@ class UntaskedError(ValueError):
 
 
 class AbsentSourcesError(ValueError):
-    """The data set holds sources that are not among those given."""
+    """The data set holds sources that are not among those given, and cannot be added to as it was told."""
 
 
 def final_folder(out: Path, name: str, version: str, format: str) -> Path:
@@ -78,14 +80,16 @@ def convert(
       workers: processes; None for one a core, 0 for none but this one.
       format: ``rlds`` (``OUT/NAME/VERSION``), ``npz`` or ``eipl`` (``OUT/NAME``).
       version: of the data set, as TFDS names its folder.
-      absent: what to do when the data set that is there has sources that are not among ``paths``:
-        ``refuse``, ``keep`` or ``drop`` them.
+      absent: what to do when the data set that is there has sources whose content is not among ``paths``:
+        ``refuse``, ``keep`` or ``drop`` them. A recording of the same name with other content is another
+        one: nobody can tell whether it was made again, or on another day.
       skip_untasked: leave out sources without an instruction rather than publish nothing.
       opener: opens a source; None for ``episodes.bag_episodes.open_source``. Workers import its module.
 
     Raises:
       UntaskedError: an instruction is missing.
-      AbsentSourcesError: ``absent`` is ``refuse``, and there are some.
+      AbsentSourcesError: ``absent`` is ``refuse``, and there are some; or it is ``keep``, and they were
+        converted with other settings.
       WorkspaceInUseError: another run makes this data set.
       ValueError: wrong arguments, or a foreign folder in the data set's place.
       OSError: the disk is full, for example. What was converted is kept for the next run.
@@ -110,7 +114,7 @@ def convert(
                 f"Received: {format!r}"
             )
         found = find_sources(paths, workspace, workers)
-        kept = _absent_sources(published, found, absent, final)
+        kept = _absent_sources(published, found, absent, settings, final)
         run = _Run(settings, workspace, final, published, found, kept, name, version, format, skip_untasked)
         return run.until_published(workers, opener)
 
@@ -232,21 +236,55 @@ class _Run:
 
 
 def _absent_sources(
-    published: Published | None, found: Found, absent: str, final: Path
+    published: Published | None, found: Found, absent: str, settings: ConversionSettings, final: Path
 ) -> tuple[StagedSource, ...]:
     if published is None:
         return ()
-    # A recording of the same name takes the place of the one before.
-    given = {s.sha256 for s in found.sources} | {s.label for s in found.sources}
-    gone = [s for s in published.sources.values() if not {s.sha256, s.label} & given]
+    given = {s.sha256 for s in found.sources}
+    gone = [s for s in published.sources.values() if s.sha256 not in given]
     if gone and absent == REFUSE_ABSENT:
         raise AbsentSourcesError(
             f"{final} holds {len(gone)} sources that were not given or cannot be read: give them too, or say "
-            f"whether to keep or to drop them. Received: without {', '.join(sorted(s.label for s in gone))}"
+            f"whether to keep (--keep_absent) or to drop (--drop_absent) them. "
+            f"Received: without {', '.join(sorted(s.label for s in gone))}"
+            + "".join(f"; {text}" for text in _namesakes(gone, found))
             + "".join(f"; {f.label}: {f.reason}" for f in found.failures)
         )
-    if gone and absent == KEEP_ABSENT and published.manifest["format"] == EIPL:
+    if not gone or absent != KEEP_ABSENT:
+        return ()
+    if published.manifest["format"] == EIPL:
         raise ValueError(
             f"EIPL's arrays cannot be added to without their sources. Received: absent={absent!r}"
         )
-    return tuple(gone) if absent == KEEP_ABSENT else ()
+    others = _differences(published.manifest["settings"], json.loads(json.dumps(settings.to_json())))
+    if others:
+        raise AbsentSourcesError(
+            f"{final} holds {len(gone)} sources that were not given and were converted with other settings: "
+            f"keep the settings, give the sources too, or choose another --name. "
+            f"Received: {', '.join(others)}; without {', '.join(sorted(s.label for s in gone))}"
+        )
+    return tuple(gone)
+
+
+def _namesakes(gone: Sequence[StagedSource], found: Found) -> list[str]:
+    """What to say of given sources that are called like absent ones."""
+    return [
+        f"{new.path} is called {old.label}, too, but its content is another (SHA-256 {new.sha256[:8]}… "
+        f"instead of {old.sha256[:8]}…): --keep_absent keeps both, --drop_absent puts it in the other's place"
+        for old in sorted(gone, key=lambda s: (s.label, s.sha256))
+        for new in found.sources
+        if new.label == old.label
+    ]
+
+
+def _differences(former: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """One sentence part for each setting of ``now``, as JSON, that is not as it was."""
+    found = []
+    for name, value in now.items():
+        before = former.get(name)
+        if isinstance(value, dict) and isinstance(before, dict):
+            missing = dict.fromkeys(before.keys() - value.keys())
+            found += _differences(before, {**value, **missing}, f"{prefix}{name}.")
+        elif value != before:
+            found.append(f"{prefix}{name} is {value} instead of {before}")
+    return sorted(found)

@@ -1,22 +1,28 @@
 """What a command line and gin say about a conversion, as settings. Flags win over gin."""
 
 import argparse
+import tokenize
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import gin
+from absl import logging
 
 from episodes.bags.bag import BagError
 from episodes.bags.find import find_bags
 from episodes.conversion.assembly import FORMATS, RLDS
 from episodes.conversion.conversion import DROP_ABSENT, KEEP_ABSENT, REFUSE_ABSENT
+from episodes.conversion.manifest import MANIFEST_FILE
 from episodes.settings import ConversionSettings, make_conversion_settings, make_sync_settings
 from episodes.synchronisation.settings import ACTIONS, KEEP
 from episodes.tasks import Tasks, load_table
 from episodes.topics import make_topic_map, with_topics
 
 _ROOT = Path(__file__).resolve().parent.parent.parent  # Where configs/ is.
+# What gin and the factories raise at values that are not of the right form.
+_MALFORMED = (TypeError, AttributeError, SyntaxError, tokenize.TokenError)
+_CALL = "\n  In call to configurable "  # gin appends it to messages.
 
 
 @gin.configurable("tasks", module="episodes")
@@ -62,9 +68,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--encoder", metavar="SOURCE", help="store sentence embeddings, e.g. of 'embedded'")
     add("--salvage", action="store_true", help="read damaged bags as far as they go")
     absent = parser.add_mutually_exclusive_group()
-    text = "keep bags of an earlier run that are not given now"
+    text = "keep bags of an earlier run that are not given now; the settings must be the same"
     absent.add_argument("--keep_absent", action="store_true", help=text)
-    absent.add_argument("--drop_absent", action="store_true", help="drop them")
+    text = "drop them; so a bag takes the place of another of its name"
+    absent.add_argument("--drop_absent", action="store_true", help=text)
     add("--workers", type=int, metavar="N", help="processes; the default is one a core")
 
 
@@ -79,6 +86,18 @@ def settings_from(options: argparse.Namespace, sources: Sequence[Path]) -> Conve
       ValueError: a flag, a gin binding or a file makes no sense.
       FileNotFoundError: a file is not there.
     """
+    try:
+        return _settings(options, sources)
+    except _MALFORMED as error:
+        text, _, where = str(error).partition(_CALL)
+        configurable = f" of {where.split(' ')[0]}" if where else ""
+        raise ValueError(
+            f"A setting{configurable} is not of the type or form that it must have: {text}. "
+            f"Received: {[*options.config_file, *options.gin_bindings]}"
+        ) from error
+
+
+def _settings(options: argparse.Namespace, sources: Sequence[Path]) -> ConversionSettings:
     for file in options.config_file:
         if not any(candidate.is_file() for candidate in (Path(file), _ROOT / file)):
             raise FileNotFoundError(f"There is no such --config_file, here or in {_ROOT}. Received: {file}")
@@ -90,6 +109,10 @@ def settings_from(options: argparse.Namespace, sources: Sequence[Path]) -> Conve
     faults = given_tasks.faults(sources)
     if faults:
         raise ValueError(f"The task table does not fit the bags. Received: {'; '.join(faults)}")
+    unused = given_tasks.unused(sources)
+    if unused:
+        # One table may be of more bags than are converted now, or a name is misspelt.
+        logging.warning("The task table names what is none of the bags: %s", ", ".join(unused))
     flags = {
         "fractions": _fractions(options.splits),
         "colour_encoding": options.image_encoding,
@@ -111,6 +134,9 @@ def absent_from(options: argparse.Namespace) -> str:
 def find_paths(paths: Sequence[Path]) -> list[Path]:
     """Bags and NPZ files, by themselves or in folders that are searched.
 
+    A data set of this command below such a folder is left out, with a warning: its episodes would be
+    converted once more, and by the next run again. Name its own folder to convert it.
+
     Raises:
       BagError: a path does not exist or is neither, or nothing is found.
     """
@@ -119,8 +145,12 @@ def find_paths(paths: Sequence[Path]) -> list[Path]:
         if path.suffix == ".npz" and path.is_file():
             found.append(path)
             continue
-        hidden = (p for p in path.rglob("*.npz") if p.is_file())
-        arrays = [p for p in hidden if not any(part.startswith(".") for part in p.relative_to(path).parts)]
+        data_sets = [p.parent for p in path.rglob(MANIFEST_FILE) if p.parent != path]
+        visible = [p for p in path.rglob("*.npz") if p.is_file() and not _hidden(p, path)]
+        arrays = [p for p in visible if not any(p.is_relative_to(folder) for folder in data_sets)]
+        for folder in data_sets:
+            if any(p.is_relative_to(folder) for p in visible):
+                logging.warning("%s is a data set; it is left out unless it is named itself", folder)
         found += arrays
         try:
             found += find_bags([path])
@@ -128,6 +158,10 @@ def find_paths(paths: Sequence[Path]) -> list[Path]:
             if not arrays:
                 raise
     return sorted(dict.fromkeys(found))
+
+
+def _hidden(path: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def _sync_flags(options: argparse.Namespace) -> dict[str, Any]:

@@ -90,6 +90,9 @@ class Signature:
             ours, others = getattr(self, name), getattr(other, name)
             if ours != others:
                 found.append(f"{name} is {_listed(ours)} instead of {_listed(others)}")
+        ours, others = self.joint_names, other.joint_names
+        if ours != others and sorted(ours) == sorted(others):
+            found.append("the joints are the same in another order: set synchronisation.joint_names to one")
         return found
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from episodes.recording import JointSamples
+from episodes.synchronisation.measures import seconds
 from episodes.synchronisation.report import SyncError
 
 
@@ -40,6 +41,7 @@ class JointSelection:
       groups: for each publisher of these joints, its messages on the topic, int64, ascending.
       not_finite: samples that were left out for being NaN or infinite.
       notes: what was odd, one sentence each.
+      varying: who publishes which joints when, a sentence, where not all messages are of the same ones.
     """
 
     names: tuple[str, ...]
@@ -47,6 +49,7 @@ class JointSelection:
     groups: tuple[np.ndarray, ...]
     not_finite: int
     notes: tuple[str, ...]
+    varying: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -85,19 +88,27 @@ def select_joints(
 
     Args:
       samples: of the topic.
-      names: the observed joints; empty for those of the publisher with the most messages, as first published.
+      names: the observed joints; empty for those of the only publisher, as first published, or of the one
+        whose joints are all that there are.
       publisher: wildcard; messages of others are left out.
       also: further joints to give, observed or not.
 
     Raises:
-      SyncError: nothing published, a joint that is not, one that several publish, messages without names of
-        different lengths, or a joint twice in one message.
+      SyncError: nothing published, a joint that is not, one that several publish, several publishers of
+        different joints without ``names``, messages without names of different lengths, or a joint twice in
+        one message.
     """
     sources = _sources(samples, publisher)
+    there = sorted({name for source in sources for name in source.names})
+    sets = _sets(samples, sources)
     if not names:
         names = max(sources, key=lambda source: len(source.messages)).names
+        if not set(there) <= {*names, *also}:
+            raise SyncError(
+                f"{samples.topic} must publish one set of joints, or joint_names name those to observe, or "
+                f"joint_publisher pick their publisher. Received: {'; '.join(sets)}"
+            )
     wanted = list(dict.fromkeys((*names, *also)))
-    there = sorted({name for source in sources for name in source.names})
     missing = [name for name in wanted if name not in there]
     if missing:
         raise SyncError(f"{samples.topic} must publish the joints {missing}. Received: {there}")
@@ -122,7 +133,10 @@ def select_joints(
     if not_finite:
         notes.append(f"{samples.topic}: {not_finite} positions that are NaN or infinite are left out")
     groups = tuple(source.messages for source in chosen.values())
-    return JointSelection(tuple(names), series, groups, not_finite, tuple(notes))
+    varying = (
+        f"{samples.topic} is not always of the same joints: {'; '.join(sets)}" if len(sets) > 1 else None
+    )
+    return JointSelection(tuple(names), series, groups, not_finite, tuple(notes), varying)
 
 
 def _sources(samples: JointSamples, pattern: str | None) -> list[_Source]:
@@ -177,6 +191,26 @@ def _sources(samples: JointSamples, pattern: str | None) -> list[_Source]:
         )
         for label, of_label in tables.items()
     ]
+
+
+def _sets(samples: JointSamples, sources: Sequence[_Source]) -> list[str]:
+    """Each publisher's sets of joints, whatever their order: names to copy, how many messages, and when."""
+    parts: dict[tuple[str, frozenset[str]], list[tuple[tuple[str, ...], np.ndarray]]] = {}
+    for source in sources:
+        for names, messages, _ in source.tables:
+            publisher = source.label if source.known else "an unknown publisher"
+            parts.setdefault((publisher, frozenset(names)), []).append((names, messages))
+    begin = samples.stamp_ns.min()
+    sentences = []
+    for (publisher, _), tables in parts.items():
+        messages = np.concatenate([messages for _, messages in tables])
+        first, last = (
+            seconds(samples.stamp_ns[messages].min() - begin),
+            seconds(samples.stamp_ns[messages].max() - begin),
+        )
+        when = f"{len(messages)} messages, {first:.3f} to {last:.3f} s"
+        sentences.append(f"joint_names = {tables[0][0]} by {publisher} ({when})")
+    return sentences
 
 
 def _unambiguous(

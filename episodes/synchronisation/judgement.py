@@ -4,11 +4,14 @@ from collections.abc import Sequence
 
 from episodes.synchronisation.measures import GAP_FACTOR
 from episodes.synchronisation.report import CLOCK, LAST, LINEAR, TopicReport
+from episodes.synchronisation.topics import Topic
 
 # Of a tolerance; a clock that goes wrong by less does no harm.
 _HARMLESS = 0.2
 # A drift is told from noise if it is so many times larger.
 _CLEAR = 3.0
+# Clocks farther apart than this are set wrong; no network is that late.
+_WRONG_CLOCK_S = 1.0
 
 
 def find_violations(topics: Sequence[TopicReport], steps: int, maximum_trim_s: float) -> list[str]:
@@ -29,6 +32,12 @@ def find_violations(topics: Sequence[TopicReport], steps: int, maximum_trim_s: f
                 sentences.append(
                     f"{_label(topic)} {what.format(lost)}, of which {maximum_trim_s:g} s may be lost"
                 )
+        if topic.largest_step_back_ms > topic.tolerance_ms:
+            sentences.append(
+                f"{_label(topic)}: in the order of log times its stamps step back by "
+                f"{topic.largest_step_back_ms:.1f} ms, tolerance {topic.tolerance_ms:g} ms; its clock was "
+                f"set back; {_by_log_time([topic.field])}"
+            )
         if topic.out_of_tolerance:
             sentences.append(f"{_label(topic)}: {_out_of_tolerance(topic, steps)}")
     return sentences
@@ -83,15 +92,43 @@ def clock_warnings(topics: Sequence[TopicReport]) -> list[str]:
     return [sentence for topic in topics for sentence in _clock_warnings(topic, nearest)]
 
 
+def foreign_clocks(topics: Sequence[Topic]) -> list[str]:
+    """Which topics' clocks are more than 1 s off the others', and what to do; one sentence each.
+
+    The others' is the median of stamp minus log time over all topics; of an even number of them, that of the
+    two in the middle which is nearer to the log times.
+    """
+    apart = sorted(topics, key=lambda topic: topic.offset_s)
+    middle = apart[(len(apart) - 1) // 2 : len(apart) // 2 + 1]
+    usual = min(middle, key=lambda topic: abs(topic.offset_s))
+    wrong = [topic.field for topic in topics if abs(topic.offset_s) > _WRONG_CLOCK_S]
+    return [
+        f"the stamps of {topic} are {_beside_log(topic.offset_s)} its log times, those of {usual} "
+        f"{_beside_log(usual.offset_s)} theirs; {_by_log_time(wrong)}"
+        for topic in topics
+        if abs(topic.offset_s - usual.offset_s) > _WRONG_CLOCK_S
+    ]
+
+
+def _beside_log(offset_s: float) -> str:
+    return f"{abs(offset_s):.3f} s {'ahead of' if offset_s > 0 else 'behind'}"
+
+
+def _by_log_time(fields: Sequence[str]) -> str:
+    return f"synchronisation.log_time = {tuple(fields)} takes log times instead"
+
+
 def _clock_warnings(topic: TopicReport, others_ms: float) -> list[str]:
     sentences: list[str] = []
     if topic.by_log_time:
         return sentences
     apart = topic.offset_median_ms - others_ms
     if abs(apart) > topic.tolerance_ms:
+        remedy = f"; {_by_log_time([topic.field])}" if abs(apart) > _WRONG_CLOCK_S * 1e3 else ""
         sentences.append(
             f"{_label(topic)} is stamped {abs(apart) / 1e3:.3f} s {'after' if apart > 0 else 'before'} its "
             "log time, counted from the topic with the least; its clock may be wrong, or it arrives late"
+            f"{remedy}"
         )
     total = topic.drift_total_ms
     if topic.drift is not None and total is not None and topic.drift_noise_ms is not None:

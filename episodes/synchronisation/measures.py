@@ -13,6 +13,8 @@ GAP_FACTOR = 1.5
 _LONGEST_GAPS = 3
 # Points that the drift is fitted to, each the median of a stretch of messages.
 _DRIFT_POINTS = 200
+# Messages on either side that tell a clock that was set back from a late message.
+_NEIGHBOURS = 10
 # Reports keep nanoseconds of a second.
 _DIGITS = 9
 
@@ -65,8 +67,8 @@ def measure_topic(use: TopicUse, span_ns: tuple[int, int], steps_ns: np.ndarray)
     outside = spare.copy()
     if used.any():
         outside &= (stamps < stamps[used].min()) | (stamps > stamps[used].max())
-    groups = [stamps[group[inside[group]]] for group in use.groups]
-    groups = [group for group in groups if len(group)]
+    messages = [group[inside[group]] for group in use.groups if inside[group].any()]
+    groups, logged = [stamps[group] for group in messages], [times.log_ns[group] for group in messages]
     there = stamps[inside & counted]
     offsets = (times.stamp_ns - times.log_ns)[inside & counted]
     drift = fit_drift(times.log_ns[inside & counted], offsets)
@@ -91,6 +93,7 @@ def measure_topic(use: TopicUse, span_ns: tuple[int, int], steps_ns: np.ndarray)
         undecodable=len(times.undecodable) if isinstance(times, FrameTimes) else 0,
         zero_stamps=int(times.zero_stamps),
         out_of_order=sum(int((np.diff(group) < 0).sum()) for group in groups),
+        largest_step_back_ms=milliseconds(max(map(largest_step_back, logged, groups), default=0)),
         duplicate_stamps=sum(len(group) - len(np.unique(group)) for group in groups),
         frozen=freezes[0],
         longest_freeze_s=seconds(freezes[1]),
@@ -144,6 +147,27 @@ def find_gaps(groups: Sequence[np.ndarray]) -> tuple[list[tuple[int, int]], int]
         missing += int((np.rint(intervals[at] / median) - 1).sum())
         gaps += [(int(stamps[i]), int(intervals[i])) for i in at]
     return sorted(gaps, key=lambda gap: (-gap[1], gap[0])), missing
+
+
+def largest_step_back(log_ns: np.ndarray, stamp_ns: np.ndarray) -> int:
+    """How far at most a clock that was set back stamps a message before one recorded earlier, in ns.
+
+    A message that only came late is told from it by stamp minus log time, of which the largest is that of
+    the message with the least delay: it falls from the 10 messages before to the 10 from this one on only if
+    the clock was set back.
+
+    Args:
+      log_ns: int64 [n], in any order; messages of one log time count in the order of their stamps.
+      stamp_ns: int64 [n]; n is at least 1.
+    """
+    order = np.lexsort((stamp_ns, log_ns))
+    stamps, offsets = stamp_ns[order], (stamp_ns - log_ns)[order]
+    back = np.maximum.accumulate(stamps) - stamps
+    padded = np.pad(offsets, _NEIGHBOURS, constant_values=offsets.min())
+    largest = np.lib.stride_tricks.sliding_window_view(padded, _NEIGHBOURS).max(axis=1)
+    fall = largest[: len(stamps)] - largest[_NEIGHBOURS : _NEIGHBOURS + len(stamps)]
+    # Of the very last message alone it cannot be told.
+    return int(back[:-1][(back < 2 * fall)[:-1]].max(initial=0))
 
 
 def fit_drift(log_ns: np.ndarray, offset_ns: np.ndarray) -> tuple[float, float, float] | None:

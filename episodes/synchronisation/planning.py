@@ -5,11 +5,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from episodes.episode import JOINT_POSITIONS
 from episodes.recording import Recording
 from episodes.synchronisation import cuts, resampling
 from episodes.synchronisation.cuts import Span
 from episodes.synchronisation.joints import JointSelection
-from episodes.synchronisation.judgement import clock_warnings, find_violations, find_warnings
+from episodes.synchronisation.judgement import clock_warnings, find_violations, find_warnings, foreign_clocks
 from episodes.synchronisation.measures import measure_topic, milliseconds, seconds
 from episodes.synchronisation.report import EpisodeReport, SyncError
 from episodes.synchronisation.settings import KEEP, REFUSE, SPLIT, SyncSettings
@@ -145,14 +146,16 @@ def _plan(prepared: _Prepared, span: Span, name: str) -> EpisodePlan:
     start, end = max(span.start_ns, *starts.values()), min(span.end_ns, *ends.values())
     times = _steps(topics, settings, start, end)
     if len(times) < 1 + settings.needs_next_step:
-        there = "; ".join(
+        there = [
             f"{topic} from {seconds(topic.first_ns - span.start_ns):.3f} to "
             f"{seconds(topic.last_ns - span.start_ns):.3f} s"
             for topic in topics.values()
-        )
+        ]
+        received = [f"{len(times)} steps", *there, *foreign_clocks(list(topics.values()))]
+        received += _varying_joints(prepared)
         raise SyncError(
             f"{name}: all topics must be there together for at least {1 + settings.needs_next_step} steps of "
-            f"{seconds(span.end_ns - span.start_ns):.3f} s. Received: {len(times)} steps; {there}"
+            f"{seconds(span.end_ns - span.start_ns):.3f} s. Received: {'; '.join(received)}"
         )
     steps = len(times) - settings.needs_next_step
     taken = take(topics, settings, prepared.joints, times)
@@ -178,12 +181,23 @@ def _plan(prepared: _Prepared, span: Span, name: str) -> EpisodePlan:
         notes=prepared.notes,
     )
     if report.violations and settings.out_of_tolerance == REFUSE:
-        problems = "; ".join((*report.violations, *clock_warnings(reports)))
+        causes = clock_warnings(reports)
+        if any(
+            topic.field == JOINT_POSITIONS and find_violations([topic], steps, settings.maximum_trim_s)
+            for topic in reports
+        ):
+            causes += _varying_joints(prepared)
+        problems = "; ".join((*report.violations, *causes))
         raise SyncError(
             f"{name} is out of step: {problems}. Received: {steps} steps in {report.span_s:.3f} s", report
         )
     names = prepared.joints.names if prepared.joints is not None else ()
     return EpisodePlan(times[:steps], taken.frames, taken.columns, names, taken.action_names, report)
+
+
+def _varying_joints(prepared: _Prepared) -> list[str]:
+    varying = None if prepared.joints is None else prepared.joints.varying
+    return [] if varying is None else [varying]
 
 
 def _steps(topics: Mapping[str, Topic], settings: SyncSettings, start_ns: int, end_ns: int) -> np.ndarray:

@@ -27,6 +27,8 @@ class TopicReport:
       repeats: steps that take a message which an earlier step took too; 0 for ``linear``.
       undecodable, zero_stamps: in the whole recording; the latter got their log time as stamp.
       out_of_order: messages stamped before the message that was recorded before them.
+      largest_step_back_ms: how far at most a clock that was set back stamps a message before one of its
+        publisher that was recorded (by log time) earlier; messages that only came late do not count.
       duplicate_stamps: messages stamped as another one.
       frozen: images of the same bytes as the one before.
       longest_freeze_s: from the first to the last of a row of them.
@@ -65,6 +67,7 @@ class TopicReport:
     undecodable: int
     zero_stamps: int
     out_of_order: int
+    largest_step_back_ms: float
     duplicate_stamps: int
     frozen: int
     longest_freeze_s: float

@@ -35,8 +35,8 @@ class SyncSettings:
       out_of_tolerance: ``refuse`` an episode that breaks any of these limits, or ``keep`` it with warnings.
       log_time: fields whose log times are taken although their messages have stamps, for a camera whose
         clock is wrong.
-      joint_names: the observed joints, in this order; empty for those of the publisher with the most
-        messages, as first published.
+      joint_names: the observed joints, in this order; empty for all of the topic, as first published, which
+        one publisher must have then (``gripper_joint`` may be another's).
       joint_publisher: wildcard of the publishers to take joints from; None for all.
       action: ``next_joint_positions`` (the published format), ``joint_difference``, ``command``, or
         ``pose_difference``; see ``episodes.synchronisation.actions``.

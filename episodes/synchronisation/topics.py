@@ -52,6 +52,12 @@ class Topic:
         """Until when the topic, with all of its joints, is there."""
         return min(int(stamps[-1]) for stamps in self.series)
 
+    @property
+    def offset_s(self) -> float:
+        """Median of the times that count minus log times; 0 where log times count."""
+        counted = np.concatenate(self.groups)
+        return seconds(float(np.median(self.stamp_ns[counted] - self.times.log_ns[counted])))
+
     def reach(self, settings: SyncSettings) -> tuple[int, int]:
         """The first and the last time at which a step may take from the topic."""
         tolerance = settings.tolerance_ns(self.field)

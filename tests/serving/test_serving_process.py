@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -115,6 +115,15 @@ def test_from_start_to_sigterm(tmp_path: Path) -> None:
     assert "Traceback" not in "".join(running.log)
 
 
+def refusal(future: Future[dict]) -> ServerError | None:
+    """Why a request was refused; None where it was answered."""
+    try:
+        assert future.result(10)["success"]
+    except ServerError as error:
+        return error
+    return None
+
+
 def test_sigterm_finishes_what_was_accepted(tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "one")
     flags = ("--batch_sizes=1", "--queue_size=20")
@@ -126,10 +135,13 @@ def test_sigterm_finishes_what_was_accepted(tmp_path: Path) -> None:
 
         asked = [pool.submit(ask, i) for i in range(6)]
         probe = PolicyClient(running.url)
-        while probe.health()["queued"] < 3:
+        while (queued := probe.health()["queued"]) < 3:
             assert not all(future.done() for future in asked)
         assert running.stop() == 0
-        assert all(future.result(10)["success"] for future in asked)
+        refused = [error.code for future in asked if (error := refusal(future)) is not None]
+        # On a busy machine some may come after the signal; what was in the queue is answered.
+        assert set(refused) <= {"shutting_down"}
+        assert len(asked) - len(refused) >= queued
     assert "requests are waiting" in "".join(running.log)
 
 

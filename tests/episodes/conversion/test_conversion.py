@@ -17,6 +17,8 @@ from episodes.conversion.workspace import WorkspaceInUseError, open_workspace
 from episodes.npz import open_npz, read_npz
 from episodes.rlds import open_rlds
 from episodes.statistics import DatasetStatistics
+from episodes.synchronisation.settings import SyncSettings
+from episodes.tasks import Tasks
 from tests.episodes.conversion import fake_sources as fake
 
 SETTINGS = fake.settings(max_shard_bytes=30_000, split_salt="3")
@@ -142,12 +144,44 @@ def test_absent_sources_are_neither_dropped_nor_kept_without_being_told(tmp_path
     assert tree(tmp_path / "out" / "tiny") == tree(tmp_path / "fresh" / "tiny")
 
 
-def test_a_recording_that_was_made_again_takes_the_place_of_the_old_one(tmp_path):
+def test_a_recording_that_was_made_again_takes_the_place_of_the_old_one_when_told(tmp_path):
     paths = sources(tmp_path, 3)
     run(paths, tmp_path / "out")
     fake.write_source(tmp_path / "bags", "b1.fake", lengths=[6], seed="again")
-    report = run(paths, tmp_path / "out")
+    with pytest.raises(AbsentSourcesError, match="without bags/b1.fake;"):
+        run(paths, tmp_path / "out")
+    report = run(paths, tmp_path / "out", absent="drop")
     assert (report.converted, [s.steps for s in report.sources]) == (1, [7, 6, 7])
+
+
+@pytest.mark.parametrize("format", [RLDS, NPZ])
+def test_a_recording_of_another_day_removes_none_of_its_name(tmp_path, format):
+    first = fake.write_source(tmp_path / "day1" / "bags", "demo0.fake", lengths=[3])
+    second = fake.write_source(tmp_path / "day2" / "bags", "demo0.fake", lengths=[5], seed="day 2")
+    folder = run([first], tmp_path / "out", format=format).folder
+    before = tree(folder)
+    message = r"day2/bags/demo0.fake is called bags/demo0.fake, too.*--keep_absent.*--drop_absent"
+    with pytest.raises(AbsentSourcesError, match=message):
+        run([second], tmp_path / "out", format=format)
+    assert tree(folder) == before
+    report = run([second], tmp_path / "out", format=format, absent="keep")
+    assert sorted(s.steps for s in report.sources) == [3, 5]
+    run([first, second], tmp_path / "fresh", format=format)
+    assert tree(tmp_path / "out" / "tiny") == tree(tmp_path / "fresh" / "tiny")
+
+
+def test_kept_sources_and_new_ones_have_the_same_settings(tmp_path):
+    paths = sources(tmp_path, 3)
+    folder = run(paths[:2], tmp_path / "out").folder
+    before = tree(folder)
+    other = fake.settings(sync=SyncSettings(rate_hz=5.0), salvage=True)
+    message = r"salvage is True instead of False, sync.rate_hz is 5.0 instead of None; without bags/b0.fake,"
+    with pytest.raises(AbsentSourcesError, match=message):
+        run(paths[2:], tmp_path / "out", other, absent="keep")
+    assert tree(folder) == before
+    # What decides no episode, or only new ones, may change.
+    other = fake.settings(fractions=fake.ALL_TRAIN, max_shard_bytes=1, tasks=Tasks("reach"))
+    assert len(run(paths[2:], tmp_path / "out", other, absent="keep").sources) == 3
 
 
 @pytest.mark.parametrize("fault", ["refused", "damaged", "bug", "kill"])
@@ -182,7 +216,7 @@ def test_nothing_is_published_where_nothing_was_converted(tmp_path):
     bad = fake.settings(jpeg_quality=7)
     for path in paths:
         path.write_text(json.dumps({**json.loads(path.read_text()), "fault": "refused"}))
-    report = run(paths, tmp_path / "out", bad)
+    report = run(paths, tmp_path / "out", bad, absent="drop")
     assert (report.folder, report.exit_code) == (None, 2)
     assert tree(tmp_path / "out" / "tiny") == before
 
@@ -399,6 +433,6 @@ def test_hashes_are_taken_again_when_a_file_changes(tmp_path):
     run([path], tmp_path / "out", every)
     first = manifest_of(tmp_path / "out" / "tiny" / "1.0.0")["sources"][0]["sha256"]
     fake.write_source(tmp_path / "bags", "b0.fake", lengths=[4, 3])
-    run([path], tmp_path / "out", every)
+    run([path], tmp_path / "out", every, absent="drop")
     second = manifest_of(tmp_path / "out" / "tiny" / "1.0.0")["sources"][0]["sha256"]
     assert first != second == staging.hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,6 +1,7 @@
 """The command: from bags to a data set that can be read, its flags, its words and its status."""
 
 import json
+import logging
 from pathlib import Path
 
 import gin
@@ -192,6 +193,13 @@ def test_flags_and_gin_reach_the_settings(tmp_path, monkeypatch, flags, settings
         (["--gin_bindings", "sinchronisation.rate_hz = 3"], "sinchronisation"),
         (["--config_file", "configs/nowhere.gin"], "nowhere.gin"),
         (["--task_table", "nowhere.csv"], "nowhere.csv"),
+        (["--gin_bindings", "synchronisation.tolerance_s = 0.1"], "'synchronisation'"),
+        (["--gin_bindings", "synchronisation.rate_hz = 'ten'"], "rate_hz = 'ten'"),
+        (["--gin_bindings", "synchronisation.default_tolerance_s = "], "default_tolerance_s = "),
+        (["--gin_bindings", "synchronisation.rate_hz = (1"], "rate_hz = (1"),
+        (["--gin_bindings", "conversion.image_sizes = {'image': 4}"], "'conversion'"),
+        (["--gin_bindings", "tasks.table = 5"], "'tasks'"),
+        (["--config_file", "README.md"], "README.md, line 3"),
     ],
 )
 def test_what_makes_no_sense_is_told_in_a_sentence(tmp_path, bags, command, flags, message):
@@ -201,11 +209,16 @@ def test_what_makes_no_sense_is_told_in_a_sentence(tmp_path, bags, command, flag
     assert not (tmp_path / "out").exists()
 
 
-def test_a_table_that_names_another_bag_is_refused(tmp_path, bags, command):
+def test_a_table_may_name_other_bags_which_is_told(tmp_path, bags, command, caplog):
     table = tmp_path / "tasks.json"
-    table.write_text('{"short": "reach", "shrot": "reach"}')
+    table.write_text('{"short": "reach", "long": "reach", "lnog": "reach"}')
+    with caplog.at_level(logging.WARNING):
+        status, _ = command(bags, "--out", tmp_path / "out", "--task_table", table, "--dry_run")
+    assert status == 0 and "none of the bags: lnog" in caplog.text
+    (bags / "copy").mkdir()
+    (bags / "copy" / "short.bag").write_bytes((bags / "short.bag").read_bytes())
     status, said = command(bags, "--out", tmp_path / "out", "--task_table", table)
-    assert status == 2 and "shrot" in said
+    assert status == 2 and "short may be" in said
 
 
 def test_an_interruption_says_how_to_continue(tmp_path, bags, command, monkeypatch):
@@ -228,6 +241,28 @@ def test_bags_and_npz_files_are_found_once_and_nothing_else_is(tmp_path, bags):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="No bag"):
         find_paths([tmp_path / "empty"])
+
+
+def test_a_data_set_below_a_searched_folder_is_left_out(bags, caplog):
+    episodes = [bags / "a.npz", bags / "out" / "lab" / "train" / "b.npz"]
+    for path in episodes:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    (bags / "out" / "lab" / "conversion.json").write_text("{}")
+    found = [bags / "deeper" / "long", bags / "short.bag"]
+    with caplog.at_level(logging.WARNING):
+        assert find_paths([bags]) == sorted([*found, episodes[0]])
+    assert f"{bags / 'out' / 'lab'} is a data set" in caplog.text
+    assert find_paths([bags / "out" / "lab"]) == episodes[1:]
+    with pytest.raises(ValueError, match="No bag"):
+        find_paths([bags / "out"])
+
+
+def test_a_data_set_among_its_sources_does_not_take_itself_in(bags, command):
+    arguments = (bags, "--out", bags / "out", "--task", "reach", "--format", "npz", *PNG)
+    assert command(*arguments)[0] == 0
+    status, said = command(*arguments)
+    assert status == 0 and "unchanged" in said
 
 
 def test_the_report_is_readable():

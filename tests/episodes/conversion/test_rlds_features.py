@@ -159,6 +159,12 @@ def test_differences_are_named():
     assert not mine.differences(mine)
 
 
+def test_joints_in_another_order_are_told_what_to_set():
+    mine = signature_of(planned(), ENCODINGS)
+    other = dataclasses.replace(mine, joint_names=("elbow", "shoulder"))
+    assert "another order: set synchronisation.joint_names" in mine.differences(other)[-1]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -27,11 +27,35 @@ def test_the_order_within_a_message_does_not_matter():
     assert got.notes == ("/joint_states also publishes b, which are not taken",)
 
 
-def test_the_most_frequent_publisher_gives_the_joints_in_its_first_order():
-    samples = joint_messages(
-        [(0, ("g",), [9], "/hand"), (1, ("b", "a"), [2, 1], "/arm"), (2, ("a", "b"), [1, 2], "/arm")]
-    )
-    assert select_joints(samples).names == ("b", "a")
+ARM_AND_HAND = [(0, ("g",), [9], "/hand"), (1, ("b", "a"), [2, 1], "/arm"), (2, ("a", "b"), [1, 2], "/arm")]
+
+
+def test_the_only_publisher_gives_the_joints_in_its_first_order():
+    got = select_joints(joint_messages(ARM_AND_HAND[1:]))
+    assert got.names == ("b", "a") and got.varying is None
+
+
+@pytest.mark.parametrize("count", [1, 5])
+@pytest.mark.parametrize(
+    ("known", "arm", "hand"),
+    [(True, "/arm", "/hand"), (False, "an unknown publisher", "an unknown publisher")],
+)
+def test_publishers_of_different_joints_must_be_chosen_from(count, known, arm, hand):
+    """Whichever has the most messages."""
+    messages = [(*m[:3], m[3] if known else "") for m in ARM_AND_HAND[:1] * count + ARM_AND_HAND[1:]]
+    with pytest.raises(SyncError, match="joint_names .*joint_publisher") as refused:
+        select_joints(joint_messages(messages))
+    assert f"joint_names = ('g',) by {hand} ({count} messages" in str(refused.value)
+    assert f"joint_names = ('b', 'a') by {arm} (2 messages" in str(refused.value)
+    assert select_joints(joint_messages(messages), ("b", "a", "g")).names == ("b", "a", "g")
+
+
+def test_a_choice_of_publisher_or_of_the_gripper_s_joint_is_enough():
+    samples = joint_messages(ARM_AND_HAND)
+    assert select_joints(samples, publisher="/hand").names == ("g",)
+    assert select_joints(samples, also=("g",)).names == ("b", "a")
+    with pytest.raises(SyncError, match="/hand"):
+        select_joints(samples, publisher="/*")
 
 
 def test_publishers_of_different_joints_are_merged_each_with_its_own_times():
@@ -99,7 +123,6 @@ class TestWithoutKnownPublishers:
     @pytest.mark.parametrize(
         ("names", "also", "value"),
         [
-            ((), (), 1),  # The most frequent set.
             (("b", "a"), (), 1),  # Just its names.
             (("a", "g"), (), 10),  # The only one that has both.
             (("a", "b"), ("g",), 10),
@@ -110,6 +133,10 @@ class TestWithoutKnownPublishers:
         assert set(positions(got, "a")) == {value}
         assert len(got.groups) == 1
         assert any("although others publish them too" in note for note in got.notes)
+
+    def test_without_names_the_smaller_set_is_not_taken_for_being_more_frequent(self):
+        with pytest.raises(SyncError, match=r"\('a', 'b', 'g'\) by .*\('a', 'b'\) by an unknown"):
+            select_joints(self.SAMPLES)
 
     def test_two_sets_that_fit_alike_are_ambiguous(self):
         with pytest.raises(SyncError, match=r"a must be in one set.*\[a, b, g\] \(3 mess.*\[a, b\] \(6 mess"):

@@ -197,6 +197,66 @@ class TestClocks:
             np.abs(true[:, None] - plan.times_ns).min(axis=0),
         )
 
+    @pytest.mark.parametrize("step_ms", [1000, 300])
+    @pytest.mark.parametrize("field", [IMAGE, GELSIGHT_LEFT, JOINT_POSITIONS])
+    def test_a_clock_that_is_set_back_amid_the_recording(self, field, step_ms):
+        of = usual()
+
+        def set_back(times):
+            late = times.log_ns >= START_NS + 2 * S
+            return replace(times, stamp_ns=times.stamp_ns - late * step_ms * MS)
+
+        parts = {IMAGE: "image", GELSIGHT_LEFT: "gelsight", JOINT_POSITIONS: "joints"}
+        topics = {**of.frames, JOINT_POSITIONS: of.joints}
+        of = usual(**{parts[field]: set_back(topics[field])})
+        with pytest.raises(SyncError, match=rf"\({field}\): in the order of log times .*clock was set back"):
+            plan_episodes(of, SyncSettings())
+        interval_ms = {IMAGE: 100, GELSIGHT_LEFT: 33, JOINT_POSITIONS: 8}[field]
+        report = planned(of, out_of_tolerance="keep").report
+        assert report[field].largest_step_back_ms == step_ms - interval_ms
+        assert [t.field for t in report.topics if t.largest_step_back_ms] == [field]
+        assert any("clock was set back" in violation for violation in report.violations)
+        by_log = planned(of, log_time=(field,))
+        assert by_log.report[field].largest_step_back_ms == 0 and len(by_log.times_ns) == 100
+
+    @pytest.mark.parametrize("hours", [-3, 3])
+    @pytest.mark.parametrize("options", [{}, {"rate_hz": 10.0}, {"out_of_tolerance": "keep"}])
+    def test_a_clock_that_is_hours_wrong_is_named_with_the_remedy(self, hours, options):
+        true = usual().frames[IMAGE]
+        of = usual(image=replace(true, stamp_ns=true.stamp_ns + hours * 3600 * S))
+        side = "ahead of" if hours > 0 else "behind"
+        words = (
+            rf"the stamps of /camera \(observation/image\) are 10800.000 s {side}"
+            r" its log times, those of \S+ \S+ 0.000 s behind theirs; "
+            r"synchronisation.log_time = \('observation/image',\) takes log times instead$"
+        )
+        with pytest.raises(SyncError, match=words):
+            plan_episodes(of, SyncSettings(**options))
+        assert len(planned(of, log_time=(IMAGE,)).times_ns) == 100
+
+    def test_a_clock_that_is_not_simulated_as_the_others_are(self):
+        """The remedy names the topics that are off the log times, the sentence the odd one."""
+        of = usual()
+
+        def simulated(times):
+            return replace(times, stamp_ns=times.stamp_ns - 40 * 3600 * S)
+
+        gelsight, joints = simulated(of.frames[GELSIGHT_LEFT]), simulated(of.joints)
+        of = usual(gelsight=gelsight, joints=joints)
+        with pytest.raises(
+            SyncError, match=r"the stamps of /camera .* 0.000 s behind .*144000.000"
+        ) as refused:
+            plan_episodes(of, SyncSettings())
+        remedy = (GELSIGHT_LEFT, JOINT_POSITIONS)
+        assert f"synchronisation.log_time = {remedy} takes" in str(refused.value)
+        assert len(planned(of, log_time=remedy).times_ns) == 100
+
+    def test_topics_that_never_meet_by_clocks_that_agree_blame_no_clock(self):
+        late = camera(every(33 * MS, 10, 60 * S), "/gelsight1")
+        with pytest.raises(SyncError, match="0 steps") as refused:
+            plan_episodes(usual(gelsight=late), SyncSettings())
+        assert "log_time" not in str(refused.value)
+
     def test_one_broken_stamp_among_the_topics_is_named(self):
         stamps = every(8 * MS, 1260, -20 * MS)
         stamps[700] = 17
@@ -246,6 +306,14 @@ class TestBeginAndEnd:
         assert plan.report.trimmed_end_s == 5.234
         assert plan.times_ns[-1] == START_NS + 4600 * MS  # Joints last to 4.772 s; 4.7 s is the next step.
 
+    @pytest.mark.parametrize(("publisher", "label"), [("/arm", "/arm"), ("", "an unknown publisher")])
+    def test_joints_that_are_renamed_amid_the_recording(self, publisher, label):
+        messages = [(t * 8 * MS, ("a", "b" if t < 600 else "c"), [0, 0], publisher) for t in range(1252)]
+        with pytest.raises(SyncError, match=r"/joint_states .* ends 5.2") as refused:
+            plan_episodes(usual(joints=joint_messages(messages)), SyncSettings(joint_names=("a", "b")))
+        assert f"joint_names = ('a', 'b') by {label} (600 messages, 0.000 to 4.792 s)" in str(refused.value)
+        assert f"joint_names = ('a', 'c') by {label} (652 messages, 4.800 to 10.008 s)" in str(refused.value)
+
     def test_topics_that_never_meet(self):
         late = camera(every(33 * MS, 10, 60 * S), "/gelsight1")
         with pytest.raises(
@@ -293,7 +361,7 @@ class TestAccounting:
         messages += [(t * 10 * MS, ("g",), [0.0], "/hand") for t in range(20)]
         messages += [(t * 10 * MS, ("a",), [], "/arm") for t in range(5)]
         of = usual(image=camera(every(100 * MS, 11)), gelsight=None, joints=joint_messages(messages))
-        got = planned(of).report[JOINT_POSITIONS]
+        got = planned(of, joint_names=("a",)).report[JOINT_POSITIONS]
         assert (got.messages, got.left_out, got.outside) == (128, 25, 2)
         assert got.used == 11  # Steps at 0, 0.1 … 1.0 s are all stamps of /arm.
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from episodes.episode import GELSIGHT_LEFT, IMAGE
 from episodes.synchronisation.judgement import clock_warnings, find_violations, find_warnings
-from episodes.synchronisation.measures import TopicUse, find_gaps, fit_drift, measure_topic
+from episodes.synchronisation.measures import TopicUse, find_gaps, fit_drift, largest_step_back, measure_topic
 from episodes.synchronisation.planning import plan_episodes
 from episodes.synchronisation.report import EpisodeReport, SyncError
 from episodes.synchronisation.settings import SyncSettings
@@ -130,6 +130,25 @@ def test_frozen_frames(checksums, frozen, longest):
 CLEAN = measured(camera(every(100 * MS, 101)), out=np.zeros(2, bool), messages=np.array([0, 1]))
 
 
+def test_a_step_back_within_the_tolerance_is_no_violation():
+    assert find_violations([dataclasses.replace(CLEAN, largest_step_back_ms=50.0)], 2, 1.0) == []
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(12, 200), st.data())
+def test_late_messages_are_no_clock_that_is_set_back(count, data):
+    random = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    stamps = every(33 * MS, count)
+    late = np.zeros(count, np.int64)
+    late[random.integers(0, 8) : count - 2 : 9] = data.draw(st.integers(0, 8 * 33 * MS))
+    assert largest_step_back(stamps + late, stamps) == 0
+    at = data.draw(st.integers(1, count - 2))
+    step = data.draw(st.integers(34, 5000)) * MS
+    stepped = stamps - (np.arange(count) >= at) * step
+    order = random.permutation(count)
+    assert largest_step_back(stamps[order], stepped[order]) == step - 33 * MS
+
+
 def test_nothing_is_said_of_what_is_fine():
     assert find_warnings([CLEAN], 2) == find_violations([CLEAN], 2, 1.0) == []
 
@@ -182,6 +201,10 @@ def test_the_clock_that_differs_is_named():
     [
         ({"starts_late_s": 1.1}, "starts 1.100 s after the episode begins, of which 1 s may be lost"),
         ({"ends_early_s": 1.1}, "ends 1.100 s before the episode does, of which 1 s may be lost"),
+        (
+            {"largest_step_back_ms": 50.1},
+            "its stamps step back by 50.1 ms, tolerance 50 ms; its clock was set",
+        ),
         (
             {"out_of_tolerance": 1},
             "1 of 2 steps are out of tolerance, the farthest 1.0 ms from its nearest mes",
