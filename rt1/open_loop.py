@@ -125,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     gin.add_config_file_search_path(str(Path(__file__).resolve().parent.parent))
     # What only training uses may be bound in the file, too.
     gin.parse_config_files_and_bindings(
-        [options.config_file], options.gin_bindings, skip_unknown=["make_strategy"]
+        [options.config_file], options.gin_bindings, skip_unknown=["make_strategy", "LoopSettings"]
     )
     try:
         folder = checkpoint_folder.resolve(options.checkpoint)

@@ -1,6 +1,7 @@
 """``scripts/demo`` does what the README says."""
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -17,6 +18,12 @@ def test_demo_learns_serves_and_leaves_pictures(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert "/predict, " in done.stdout
+    robot = re.search(r"Robot: loss .* bags ([\d.]+); .* frequencies: ([\d.]+)\.", done.stdout)
+    assert robot is not None
+    assert float(robot[1]) < 0.5 * float(robot[2])
+    for folder in ("episodes", "open_loop"):
+        assert all(path.stat().st_size > 10_000 for path in (out / folder).glob("*.png"))
+        assert list((out / folder).glob("*.png"))
     for name in ("predictions.png", "curves.png"):
         assert (out / name).stat().st_size > 10_000
     metrics = json.loads((out / "run" / "best.json").read_text())["metrics"]
