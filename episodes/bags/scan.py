@@ -198,5 +198,33 @@ def find(
         position += _BLOCK_BYTES
 
 
+def walk(
+    start: int,
+    size: int,
+    loss: Loss,
+    record: Callable[[int], int | None],
+    resume: Callable[[int], int | None],
+) -> None:
+    """Goes through a file record by record, and behind damage on from the next that can be found.
+
+    Args:
+      start: where the first record begins.
+      size: of the file.
+      loss: bytes that were skipped are added, unless the file's end was met within a record.
+      record: takes the record at a place and gives the place behind it; None where there is none. At the
+        file's own end mark it gives ``size``.
+      resume: searches from a place for the next record; None where there is none.
+    """
+    position = start
+    while position < size:
+        following = record(position)
+        if following is None:
+            found = resume(position + 1)
+            following = size if found is None else min(found, size)
+            if not loss.ends:
+                loss.bytes += following - position
+        position = following
+
+
 def file_size(file: BinaryIO) -> int:
     return file.seek(0, os.SEEK_END)

@@ -24,6 +24,7 @@ from episodes.bags.scan import (
     ScannedPart,
     file_size,
     find,
+    walk,
 )
 from episodes.bags.sniff import MCAP_MAGIC
 from episodes.bags.unpack import MAX_CHUNK_BYTES, unpack
@@ -78,16 +79,15 @@ def scan_mcap(path: Path, *, strict: bool = False) -> ScannedPart:
     with path.open("rb") as file:
         size = file_size(file)
         budget = Budget(size)
-        position = len(MCAP_MAGIC)
-        while position < size and not found.ended:
+
+        def record(position: int) -> int | None:
             following = _record(file, position, size, found, budget)
-            if following is None:
-                following = find(file, position + 1, _CHUNK_START, _chunk_start, _CHUNK_PREFIX_BYTES)
-                if following is None or following >= size:
-                    following = size
-                if not found.loss.ends:
-                    found.loss.bytes += following - position
-            position = following
+            return size if found.ended else following
+
+        def resume(position: int) -> int | None:
+            return find(file, position, _CHUNK_START, _chunk_start, _CHUNK_PREFIX_BYTES)
+
+        walk(len(MCAP_MAGIC), size, found.loss, record, resume)
     if not found.ended and not found.loss.ends:
         found.loss.ends = "the file ends before its summary does"
     counts = found.index.counts()

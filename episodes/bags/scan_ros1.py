@@ -15,7 +15,7 @@ from rosbags.typesys.msg import normalize_msgtype
 
 from episodes.bags.bag import BagError
 from episodes.bags.part import MSG, Channel
-from episodes.bags.scan import U32, Budget, Chunk, Loss, MessageIndex, ScannedPart, file_size, find
+from episodes.bags.scan import U32, Budget, Chunk, Loss, MessageIndex, ScannedPart, file_size, find, walk
 from episodes.bags.sniff import ROS1_MAGIC
 from episodes.bags.unpack import MAX_CHUNK_BYTES, unpack
 
@@ -55,16 +55,13 @@ def scan_ros1(path: Path) -> ScannedPart:
     with path.open("rb") as file:
         size = file_size(file)
         budget = Budget(size)
-        position = len(ROS1_MAGIC)
-        while position < size:
-            following = _record(file, position, size, found, budget)
-            if following is None:
-                following = find(file, position + 1, _CHUNK_FIELD, _chunk_start, _CHUNK_HEADER_BYTES)
-                if following is None or following >= size:
-                    following = size
-                if not found.loss.ends:
-                    found.loss.bytes += following - position
-            position = following
+        walk(
+            len(ROS1_MAGIC),
+            size,
+            found.loss,
+            lambda position: _record(file, position, size, found, budget),
+            lambda position: find(file, position, _CHUNK_FIELD, _chunk_start, _CHUNK_HEADER_BYTES),
+        )
     counts = found.index.counts()
     found.loss.messages = sum(n for channel, n in counts.items() if channel not in found.connections)
     if not found.connections and not found.index.chunks:
