@@ -5,7 +5,6 @@ points, features and decoders; one recurrent net joins them with the joints. The
 come from CLIP's patch map, gated by the instruction. A modality that is not listed is off.
 """
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -13,36 +12,13 @@ import gin
 import tensorflow as tf
 
 from sarnn_tf.attention_stream import AttentionStream
+from sarnn_tf.image_modality import IMAGE, ImageModality
 from sarnn_tf.layers.initializers import dense
 from sarnn_tf.layers.leaky_relu import leaky_relu
 from sarnn_tf.layers.lstm_cell import LstmCell, LstmState
 from sarnn_tf.sarnn import by_time
 
-IMAGE = "image"
-"""The colour image, the one modality that CLIP can see."""
 CLIP_FEATURES = 512
-
-
-@dataclasses.dataclass(frozen=True)
-class ImageModality:
-    """One kind of image.
-
-    Attributes:
-      name: as in the episodes: ``image``, ``depth``, ``gelsight_left``, ``gelsight_right``.
-      channels: 3 for colour, 1 for depth.
-      k_dim: number of attention points.
-    """
-
-    name: str
-    channels: int = 3
-    k_dim: int = 5
-
-    def __post_init__(self) -> None:
-        if not self.name or "/" in self.name or self.channels < 1 or self.k_dim < 1:
-            raise ValueError(f"A modality needs a name, channels and points of at least 1. Received: {self}")
-
-
-make_image_modality = gin.external_configurable(ImageModality, "ImageModality", module="sarnn_tf")
 
 
 class Observations(NamedTuple):

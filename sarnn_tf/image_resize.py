@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-INTERPOLATIONS = {"linear": cv2.INTER_LINEAR, "area": cv2.INTER_AREA}
+INTERPOLATIONS = {"linear": cv2.INTER_LINEAR, "area": cv2.INTER_AREA, "nearest": cv2.INTER_NEAREST}
 
 
 def resize(images: np.ndarray, height: int, width: int, interpolation: str = "area") -> np.ndarray:
@@ -12,8 +12,8 @@ def resize(images: np.ndarray, height: int, width: int, interpolation: str = "ar
     Args:
       images: [h, w] or [..., h, w, c] uint8, uint16 or float32, with 1 to 4 channels.
       height, width: of the result.
-      interpolation: ``linear`` (EIPL; no antialiasing) or ``area`` (CLIP-SARNN; the mean of the covered
-        pixels when shrinking).
+      interpolation: ``linear`` (EIPL; no antialiasing), ``area`` (CLIP-SARNN; the mean of the covered
+        pixels when shrinking) or ``nearest`` (for depth: no value that was not there).
 
     Returns:
       The type of ``images``, [..., height, width(, c)].

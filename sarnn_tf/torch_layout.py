@@ -13,7 +13,8 @@ import numpy as np
 from core.load_report import LoadReport, compare
 from core.named_variables import named_variables
 from sarnn_tf.attention_stream import AttentionStream
-from sarnn_tf.clip_sarnn import IMAGE, ClipSarnn
+from sarnn_tf.clip_sarnn import ClipSarnn
+from sarnn_tf.image_modality import IMAGE
 from sarnn_tf.layers.conv_stack import BORDER
 from sarnn_tf.layers.spatial_softmax import position_grid
 from sarnn_tf.sarnn import Sarnn

@@ -11,7 +11,8 @@ import tensorflow as tf
 
 from core.named_variables import named_variables
 from sarnn_tf.clip_keypoints import ClipKeypoints
-from sarnn_tf.clip_sarnn import IMAGE, ClipSarnn, ClipSarnnOutput, ImageModality, Observations
+from sarnn_tf.clip_sarnn import ClipSarnn, ClipSarnnOutput, Observations
+from sarnn_tf.image_modality import IMAGE, ImageModality
 from sarnn_tf.image_resize import resize
 from sarnn_tf.layers.spatial_softmax import spatial_softmax
 from sarnn_tf.loss_scheduler import LossScheduler

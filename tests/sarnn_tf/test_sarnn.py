@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sarnn_tf.clip_sarnn import ClipSarnn, ImageModality, Observations, make_clip_sarnn
+from sarnn_tf.clip_sarnn import ClipSarnn, Observations, make_clip_sarnn
+from sarnn_tf.image_modality import ImageModality
 from sarnn_tf.sarnn import Sarnn, make_sarnn
 
 SIZES = {"image": (14, 14, 3), "depth": (10, 16, 1), "gelsight_left": (9, 9, 3), "gelsight_right": (9, 9, 3)}

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from core.named_variables import named_variables
-from sarnn_tf.clip_sarnn import ClipSarnn, ImageModality
+from sarnn_tf.clip_sarnn import ClipSarnn
+from sarnn_tf.image_modality import ImageModality
 from sarnn_tf.sarnn import Sarnn
 from sarnn_tf.torch_layout import load_torch, table, to_torch
 from tests.golden.golden_weights import fill
