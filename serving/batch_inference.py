@@ -190,7 +190,7 @@ def _row(model: Model, folder: Path, item: Item, limits: Limits) -> dict[str, np
         else:
             instruction = manipulation.instruction(model.spec, item.text)
         image = images.read_image(folder / item.file, limits.max_bytes, limits.max_pixels)
-        return observations.row(model.spec, image, instruction)
+        return observations.row(model.spec, {observations.IMAGE: image}, instruction)
     except ApiError as error:
         return error
 

@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 EXAMPLE_IMAGE = (
     "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAFElEQVR4nGNsaGhgwAaYsIoOWgkAMBcBkGHHl6YAAAAASUVORK5CYII="
 )
+# An 8 x 8 PNG of 16 bits: 512 mm everywhere.
+EXAMPLE_DEPTH = "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAIEAAAAACx9D0UAAAAEElEQVR42mNgYkCFDAMjAAAiyACBdMHyNwAAAABJRU5ErkJggg=="
 
 
 # The length makes pydantic read the text as Unicode, so half a surrogate pair is refused too.
@@ -84,14 +86,42 @@ class ManipulationRequest(Request):
         }
     )
 
-    image: Image | None = None
+    image: Annotated[Image | None, Field(description="The colour image, short for images.image.")] = None
+    images: Annotated[
+        dict[str, Image] | None,
+        Field(
+            max_length=16,
+            description="Images of GET /spec by name: colours, or one channel, of 16 bits (PNG) for uint16.",
+            examples=[{"depth": EXAMPLE_DEPTH, "gelsight_left": EXAMPLE_IMAGE}],
+        ),
+    ] = None
     text: Text | None = None
     client_id: Annotated[
         ClientId | None, Field(description="Whose window of frames to go on with; none for a single step.")
     ] = None
     reset: Annotated[bool, Field(description="Begin the client's episode with this step.")] = False
     observations: Annotated[
-        dict[str, Any] | None, Field(description="Further named arrays of GET /spec, as nested lists.")
+        dict[str, Any] | None,
+        Field(
+            description="Further named arrays of GET /spec, as nested lists.",
+            examples=[{"joint_positions": [0.1, -0.5]}],
+        ),
+    ] = None
+    joint_names: Annotated[
+        list[Text] | None,
+        Field(
+            max_length=256,
+            description="The joints in the order in which they are sent; refused where not the policy's.",
+        ),
+    ] = None
+    input_param: Annotated[
+        float | None,
+        Field(
+            ge=0,
+            le=1,
+            description="Of a policy that predicts what it will see: how much of its input is measured from "
+            "the episode's second step on; the rest is its last prediction. Default: GET /spec's.",
+        ),
     ] = None
     seed: Seed | None = None
 

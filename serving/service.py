@@ -1,6 +1,7 @@
 """What each endpoint does, without HTTP: a checked request in, an answer or an ApiError out."""
 
 import contextlib
+import re
 import secrets
 import threading
 import time
@@ -12,7 +13,7 @@ import numpy as np
 from absl import logging
 from pydantic import ValidationError
 
-from core.spec import PolicySpec
+from core.spec import ArraySpec, PolicySpec
 from serving import errors, food, images, manipulation, observations, schemas
 from serving.engine import Answer, Engine
 from serving.metrics import Metrics
@@ -150,10 +151,23 @@ class PolicyService:
             raise errors.wrong_task(model.spec.task)
         return model
 
-    def _image(self, text: str) -> np.ndarray:
+    def _image(self, expected: ArraySpec, text: str, field: str) -> np.ndarray:
         with self._decoding:
-            data = images.decode_base64(text, self._settings.max_image_bytes)
-            return images.decode_image(data, self._settings.max_pixels)
+            data = images.decode_base64(text, self._settings.max_image_bytes, field)
+            return observations.decode(expected, data, self._settings.max_pixels, field)
+
+    def _images(self, spec: PolicySpec, request: schemas.ManipulationRequest) -> dict[str, np.ndarray]:
+        """The request's images by the names of their observations."""
+        sent = {f"images.{name}": (name, text) for name, text in (request.images or {}).items()}
+        if request.image is not None:
+            sent["image"] = (observations.IMAGE, request.image)
+        expected = {o.name: o for o in spec.observations if observations.is_image(o)}
+        for field, (name, _) in sent.items():
+            if name not in expected:
+                raise errors.invalid_field(f"The policy takes the images {list(expected)}.", field)
+        if len({name for name, _ in sent.values()}) < len(sent):
+            raise errors.invalid_field("The image is there as field image too.", "images.image")
+        return {name: self._image(expected[name], text, field) for field, (name, text) in sent.items()}
 
     def _infer(self, model: Model, row: Mapping[str, np.ndarray], timeout_s: float, **request: Any) -> Answer:
         try:
@@ -212,7 +226,8 @@ class PolicyService:
     ) -> tuple[dict[str, np.ndarray], str]:
         instruction = food.instruction(model.spec, request.action, request.food_type, request.text)
         with watch.stage("decode"):
-            row = observations.row(model.spec, self._image(request.image), instruction)
+            image = self._image(model.spec.observation(observations.IMAGE), request.image, "image")
+            row = observations.row(model.spec, {observations.IMAGE: image}, instruction)
         return row, instruction
 
     def _step(
@@ -222,9 +237,11 @@ class PolicyService:
             raise errors.invalid_field("reset needs a client_id. Received: none.", "client_id")
         watch = _Stopwatch()
         instruction = manipulation.instruction(model.spec, request.text)
+        observations.check_joint_names(model.spec, request.joint_names)
+        mixing = observations.input_param(model.spec, request.input_param)
         with watch.stage("decode"):
-            image = None if request.image is None else self._image(request.image)
-            row = observations.row(model.spec, image, instruction, request.observations)
+            pictures = self._images(model.spec, request)
+            row = observations.row(model.spec, pictures, instruction, request.observations) | mixing
         answer = self._infer(model, row, timeout_s, client_id=request.client_id, reset=request.reset)
         named = manipulation.named_actions(model.spec, answer.actions)
         phrases = manipulation.language_actions(answer.info)
@@ -330,8 +347,8 @@ def _load_notes(spec: PolicySpec, request: schemas.LoadModelRequest) -> list[str
 def _field_of(spec: PolicySpec, message: str) -> str | None:
     """Which field of a request a policy's message is about."""
     for o in spec.observations:
-        if o.name in message:
-            return {"image": "image", manipulation.INSTRUCTION: "text"}.get(o.name, f"observations.{o.name}")
+        if re.search(rf"\b{re.escape(o.name)}\b", message):
+            return observations.field_of(o)
     return None
 
 

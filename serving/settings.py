@@ -17,7 +17,7 @@ class Settings:
     Attributes:
       models_root: /load_model takes checkpoints only under this folder; None switches it off.
       token: required as ``Authorization: Bearer …`` when not empty.
-      max_image_bytes: of an encoded image, after base64.
+      max_image_bytes: of an encoded image, after base64; also of all images of a request together.
       max_pixels: width times height of an image, checked before it is decoded.
       queue_size: requests that may wait for the inference thread; a further one is answered 503.
       batch_sizes: the sizes a batch is padded to, ascending; a compiled policy has one program each.

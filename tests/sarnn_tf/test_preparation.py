@@ -12,7 +12,8 @@ COLOUR = ImageModality("image", size=(8, 12))
 DEPTH = ImageModality("depth", 1, size=(8, 12), full_scale=2000.0, interpolation="nearest")
 
 
-def test_images_are_brought_to_the_modality_size(rng=np.random.default_rng(0)):
+def test_images_are_brought_to_the_modality_size():
+    rng = np.random.default_rng(0)
     colour = rng.integers(0, 256, (3, 16, 24, 3), np.uint8)
     prepared = prepare_images(colour, COLOUR)
     assert prepared.shape == (3, 8, 12, 3) and prepared.dtype == np.uint8
