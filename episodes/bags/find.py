@@ -21,7 +21,7 @@ def find_bags(paths: Sequence[Path]) -> list[Path]:
     """Finds bags by files, folders of ROS 2 bags, and folders that are searched with all below them.
 
     Hidden files and folders are left out of the search, and recordings that were not closed
-    (``.bag.active``), with a warning. Links are followed.
+    (``.bag.active``) and folders that may not be read, with a warning. Links are followed.
 
     Returns:
       The bags, sorted, each once: a part of a ROS 2 folder that is found is not listed again.
@@ -62,7 +62,7 @@ def _bags(path: Path) -> Iterator[Path]:
 
 def _search(folder: Path) -> Iterator[Path]:
     visited: set[Path] = set()
-    for name, folders, files in os.walk(folder, followlinks=True):
+    for name, folders, files in os.walk(folder, followlinks=True, onerror=_warn_of_unreadable):
         here = Path(name)
         if here.resolve() in visited:  # A link that leads upwards.
             folders.clear()
@@ -81,6 +81,10 @@ def _search(folder: Path) -> Iterator[Path]:
                 logging.warning("%s is a recording that was not closed; it is left out", path)
             elif _is_bag_file(path):
                 yield path
+
+
+def _warn_of_unreadable(error: OSError) -> None:
+    logging.warning("%s cannot be searched and is left out: %s", error.filename, error.strerror)
 
 
 def _is_bag_file(path: Path) -> bool:

@@ -19,6 +19,7 @@ from episodes.conversion import assembly, manifest, source_conversion, staging
 from episodes.conversion.assembly import EIPL, FORMATS, RLDS, STAGED_AS, DatasetPlan
 from episodes.conversion.conversion_report import ConversionReport, line_of
 from episodes.conversion.dataset_name import check_name
+from episodes.conversion.episode_sinks import encoder_of
 from episodes.conversion.manifest import Failure, Published
 from episodes.conversion.progress_bar import bytes_bar
 from episodes.conversion.shards import DamagedSourceError
@@ -105,6 +106,8 @@ def convert(
     if workers < 0:
         raise ValueError(f"workers must be at least 0. Received: {workers}")
     opener = opener or source_conversion.default_opener()
+    if settings.encoder_source is not None:
+        encoder_of(settings.encoder_source)  # A wrong name fails here, once, and not with every source.
     with open_workspace(out, name, final) as workspace:
         published = manifest.read_published(final)
         if published is not None and published.manifest["format"] != format:

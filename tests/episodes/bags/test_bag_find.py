@@ -1,5 +1,6 @@
 """Bags are found where they are, each once; what is none is an error that says what is accepted."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -95,3 +96,19 @@ def test_links_that_lead_nowhere_cost_nothing_but_themselves(tmp_path):
     for name in ("loop.bag", "gone.bag"):
         with pytest.raises(BagError, match=name):
             find_bags([tmp_path / name])
+
+
+def test_folder_that_cannot_be_searched_is_named(tmp_path, monkeypatch, caplog):
+    make(tmp_path, "a.bag")
+    listing = os.scandir
+
+    def refusing(path):
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied", str(path))
+        return listing(path)
+
+    (tmp_path / "locked").mkdir()
+    monkeypatch.setattr(os, "scandir", refusing)
+    with caplog.at_level("WARNING"):
+        assert names(tmp_path, find_bags([tmp_path])) == ["a.bag"]
+    assert "locked cannot be searched" in caplog.text

@@ -82,6 +82,12 @@ def test_a_folder_of_bags_becomes_a_data_set(tmp_path, bags, command):
     assert status == 0 and "unchanged" in said
 
 
+def test_an_encoder_that_there_is_not_is_named_before_any_bag_is_read(tmp_path, bags, command):
+    status, said = command(bags, "--out", tmp_path / "out", "--task", "reach", "--encoder", "nosuch", *PNG)
+    assert status != 0 and said.count("nosuch") == 1 and "short.bag" not in said
+    assert not (tmp_path / "out").exists()
+
+
 def test_by_way_of_npz_the_same_data_set_comes_out(tmp_path, bags, command):
     to = ("--task", "reach", *PNG)
     assert command(bags, "--out", tmp_path / "a", *to)[0] == 0
