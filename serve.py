@@ -3,7 +3,6 @@
 python serve.py --model rt1 --checkpoint runs/food
 """
 
-import functools
 import sys
 from pathlib import Path
 
@@ -21,7 +20,10 @@ _CHECKPOINT = flags.DEFINE_string(
 _HOST = flags.DEFINE_string("host", "127.0.0.1", "Address to listen on.")
 _PORT = flags.DEFINE_integer("port", 8080, "Port; 0 takes a free one and logs it.", 0, 65535)
 _ENCODER_SOURCE = flags.DEFINE_string(
-    "encoder_source", None, "Where the sentence encoder is now; it must be the one of the training."
+    "encoder_source", None, "Where the sentence encoder or CLIP is now; it must be the one of the training."
+)
+_INPUT_PARAM = flags.DEFINE_float(
+    "input_param", None, "SARNN: how much of its input is measured; the rest it predicted.", 0.0, 1.0
 )
 _MODELS_ROOT = flags.DEFINE_string(
     "models_root", None, "/load_model takes checkpoints under this folder; default: beside --checkpoint."
@@ -60,9 +62,14 @@ def main(argv: list[str]) -> None:
         client_ttl_s=_CLIENT_TTL_S.value,
         drain_timeout_s=_DRAIN_S.value,
     )
-    load_policy = registry.find_model(_MODEL.value).load_policy
-    if _ENCODER_SOURCE.value is not None:
-        load_policy = functools.partial(load_policy, encoder_source=_ENCODER_SOURCE.value)
+    try:
+        load_policy = registry.with_options(
+            registry.find_model(_MODEL.value).load_policy,
+            encoder_source=_ENCODER_SOURCE.value,
+            input_param=_INPUT_PARAM.value,
+        )
+    except ValueError as error:
+        raise app.UsageError(f"--model {_MODEL.value}: {error}") from error
     status = server.run(
         load_policy, checkpoint, settings, host=_HOST.value, port=_PORT.value, threads=_THREADS.value
     )

@@ -3,20 +3,32 @@
 import importlib
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import gin
 from absl import app, flags, logging
 
 from core import legacy_keras as _legacy_keras  # noqa: F401  (before TensorFlow)
 from core.train_options import TrainOptions
+from sarnn_tf import train_flags as sarnn_flags
 from training.console import quiet_libraries
 from training.loop import LoopSettings, run
 from training.strategy import make_strategy
 
-# Model -> module with make_trainable(options, strategy), and its default configuration.
+
+class Model(NamedTuple):
+    """Module with make_trainable(options, strategy), default configuration, default batch size."""
+
+    module: str
+    config: str
+    batch_size: int
+
+
 MODELS = {
-    "rt1": ("rt1.experiment", "configs/transformer_mixin.gin"),
-    "clip_rt": ("clip_tf.rt.experiment", "configs/clip_rt_finetune.gin"),
+    "rt1": Model("rt1.experiment", "configs/transformer_mixin.gin", 16),
+    "clip_rt": Model("clip_tf.rt.experiment", "configs/clip_rt_finetune.gin", 16),
+    "sarnn": Model("sarnn_tf.experiment", "configs/sarnn.gin", 5),
+    "clip_sarnn": Model("sarnn_tf.experiment", "configs/clip_sarnn.gin", 4),
 }
 LOSS_TYPES = ("cross_entropy", "l1", "smooth_l1")
 FREEZABLE = ("efficientnet", "tokenlearner", "transformer", "image_tower", "text_tower", "logit_scale")
@@ -25,10 +37,12 @@ FLAGS = flags.FLAGS
 flags.DEFINE_enum("model", "rt1", sorted(MODELS), "What to train.")
 flags.DEFINE_string("config_file", None, "gin file; the default follows --model.")
 flags.DEFINE_multi_string("gin_bindings", [], "gin bindings, after the file: 'LearningRate.peak = 3e-4'.")
-flags.DEFINE_string("checkpoint_dir", None, "Folder of this run; the default is runs/MODEL.")
+flags.DEFINE_string("checkpoint_dir", None, "Folder of this run; default: runs/MODEL; SARNN LOG_DIR/TAG.")
 flags.DEFINE_string("pretrained_checkpoint", None, "Weights to begin with, of any dialect.")
 flags.DEFINE_string("resume_checkpoint", None, "Run or checkpoint folder to continue.")
-flags.DEFINE_integer("batch_size", 16, "Examples, or windows, in a step.", lower_bound=1)
+flags.DEFINE_integer(
+    "batch_size", None, "Examples, windows or episodes in a step (16; sarnn 5, clip_sarnn 4).", lower_bound=1
+)
 flags.DEFINE_integer("num_epochs", None, "Epochs in all; the default is gin's, else 30.", lower_bound=1)
 flags.DEFINE_integer("max_steps", None, "Optimiser steps in all, where that is fewer.", lower_bound=1)
 flags.DEFINE_enum("loss_type", "smooth_l1", LOSS_TYPES, "Loss of RT-1; it decides its head.")
@@ -39,6 +53,8 @@ flags.DEFINE_string("data_dir", None, "Folder of RLDS TFRecords, or of WebDatase
 flags.DEFINE_string("split_file", None, "train_idx and val_idx (NPZ); absent: a seeded 80/20 split.")
 flags.DEFINE_integer("image_size", 236, "To which the food images are brought, in pixels.", lower_bound=8)
 flags.DEFINE_integer("seed", 0, "Of everything that is drawn.", lower_bound=0)
+sarnn_flags.define(FLAGS)
+flags.adopt_module_key_flags(sarnn_flags)  # --help shows them.
 
 
 def _path(value: str | None) -> Path | None:
@@ -50,34 +66,36 @@ def main(arguments: list[str]) -> None:
     if len(arguments) > 1:
         raise app.UsageError(f"Everything is a flag. Received: {arguments[1:]}")
     quiet_libraries()
-    module, default_config = MODELS[FLAGS.model]
-    experiment = importlib.import_module(module)  # Registers what gin configures.
-    root, config = Path(__file__).resolve().parent, FLAGS.config_file or default_config
+    sarnn_flags.check(FLAGS)
+    model, epochs = MODELS[FLAGS.model], sarnn_flags.num_epochs(FLAGS)
+    checkpoint_dir = sarnn_flags.run_folder(FLAGS) or Path(f"runs/{FLAGS.model}")
+    experiment = importlib.import_module(model.module)  # Registers what gin configures.
+    root, config = Path(__file__).resolve().parent, FLAGS.config_file or model.config
     if not any(candidate.is_file() for candidate in (Path(config), root / config)):
         raise FileNotFoundError(f"There is no such --config_file, here or in {root}. Received: {config}")
+    del gin.config._FILE_READERS[1:]  # They look into Python packages, and fail at a folder that is none.
     gin.add_config_file_search_path(str(root))
     # A schedule that ends with the run asks for the macro too.
-    epochs = [] if FLAGS.num_epochs is None else [f"NUM_EPOCHS = {FLAGS.num_epochs}"]
-    gin.parse_config_files_and_bindings([config], [*FLAGS.gin_bindings, *epochs])
-    num_epochs = {} if FLAGS.num_epochs is None else {"num_epochs": FLAGS.num_epochs}
-    checkpoint_dir = Path(FLAGS.checkpoint_dir or f"runs/{FLAGS.model}")
+    macros = [] if epochs is None else [f"NUM_EPOCHS = {epochs}"]
+    bindings = [*FLAGS.gin_bindings, *macros, *sarnn_flags.bindings(FLAGS)]
+    gin.parse_config_files_and_bindings([config], bindings)
+    num_epochs = {} if epochs is None else {"num_epochs": epochs}
+    settings = LoopSettings(checkpoint_dir, max_steps=FLAGS.max_steps, seed=FLAGS.seed, **num_epochs)
+    batch_size = FLAGS.batch_size or model.batch_size
     options = TrainOptions(
         checkpoint_dir=checkpoint_dir,
         dataset_file=_path(FLAGS.dataset_file),
         data_dir=_path(FLAGS.data_dir),
         split_file=_path(FLAGS.split_file) or checkpoint_dir / "split.npz",
-        batch_size=FLAGS.batch_size,
+        batch_size=batch_size,
         image_size=FLAGS.image_size,
         loss_type=FLAGS.loss_type,
         pretrained_checkpoint=_path(FLAGS.pretrained_checkpoint),
         frozen=tuple(part for part in FREEZABLE if FLAGS[f"freeze_{part}"].value),
         seed=FLAGS.seed,
-    )
-    settings = LoopSettings(
-        checkpoint_dir=checkpoint_dir,
-        max_steps=FLAGS.max_steps,
-        seed=FLAGS.seed,
-        **num_epochs,
+        model=FLAGS.model,
+        resume_checkpoint=_path(FLAGS.resume_checkpoint),
+        arguments=sarnn_flags.arguments(FLAGS, arguments[0], settings.num_epochs, batch_size, checkpoint_dir),
     )
     trainable = experiment.make_trainable(options, make_strategy())
     result = run(trainable, settings, FLAGS.resume_checkpoint)

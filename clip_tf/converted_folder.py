@@ -80,7 +80,7 @@ def load_clip(folder: str | Path, dtype: Policy = "float32") -> ClipModel:
     Raises:
       FileNotFoundError: there is no such folder, or a file in it is missing.
       ValueError: the configuration is not the one that the weights were written with, or a weight is
-        missing, unexpected or of another shape.
+        missing, unexpected, of another shape or not finite.
     """
     config, _ = read_description(folder)
     with open_safetensors(Path(folder) / WEIGHTS) as tensors:
@@ -136,6 +136,8 @@ def assign(model: ClipModel, tensors: Tensors) -> None:
     variables = openclip_variables(model)
     for key, variable in tqdm(variables.items(), desc="weights", unit="variable", disable=None):
         value = from_openclip(key, tensors[key].read())
+        if not np.isfinite(value).all():
+            raise ValueError(f"Weights must be finite. Received: {key}")
         variable.assign(tf.cast(value, variable.dtype))
 
 

@@ -122,13 +122,18 @@ def resize_and_crop(image: np.ndarray | Image.Image, size: int, resize_mode: str
     if resize_mode == SQUASH:
         picture = picture.resize((size, size), Image.Resampling.BICUBIC)
     else:
-        short = min(width, height)
-        # Truncated from the quotient of floats, as torchvision does.
-        width, height = int(size * width / short), int(size * height / short)
+        width, height = resized_sides(width, height, size)
         picture = picture.resize((width, height), Image.Resampling.BICUBIC)
         left, top = round((width - size) / 2.0), round((height - size) / 2.0)
         picture = picture.crop((left, top, left + size, top + size))
     return np.asarray(picture.convert("RGB"))
+
+
+def resized_sides(width: int, height: int, size: int) -> tuple[int, int]:
+    """Width and height of an image whose shorter side becomes ``size``, before its centre is cropped."""
+    short = min(width, height)
+    # Truncated from the quotient of floats, as torchvision does.
+    return int(size * width / short), int(size * height / short)
 
 
 def check_sides(height: int, width: int) -> None:
@@ -140,10 +145,15 @@ def check_sides(height: int, width: int) -> None:
         )
 
 
+def check_mode(picture: Image.Image) -> None:
+    """Raises ValueError for a picture of more than 8 bits a channel: Pillow would clip it to white."""
+    if picture.mode not in _MODES:
+        raise ValueError(f"An image must have 8 bits a channel. Received: mode {picture.mode}")
+
+
 def _picture(image: np.ndarray | Image.Image) -> Image.Image:
     if isinstance(image, Image.Image):
-        if image.mode not in _MODES:
-            raise ValueError(f"An image must have 8 bits a channel. Received: mode {image.mode}")
+        check_mode(image)
         return image
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape[2:] != (3,):
         got = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__

@@ -9,7 +9,7 @@ from core.files import read_json
 
 QUICK_GELU_SUFFIX = "-quickgelu"
 # A misread file may name any size; nothing real comes near.
-_MAX_SIZE = 1 << 20
+_MAX_SIZE, _MAX_LAYERS = 1 << 20, 512
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,8 +203,9 @@ def _construct(where: str, cls: type, values: Mapping[str, Any]) -> Any:
 
 def _check_sizes(config: VisionConfig | TextConfig) -> None:
     for field in dataclasses.fields(config):
-        if not 0 < getattr(config, field.name) <= _MAX_SIZE:
-            raise ValueError(f"{field.name} must be positive and below {_MAX_SIZE}. Received: {config}")
+        most = _MAX_LAYERS if field.name == "layers" else _MAX_SIZE
+        if not 0 < getattr(config, field.name) <= most:
+            raise ValueError(f"{field.name} must be positive and at most {most}. Received: {config}")
 
 
 _BASE_TEXT, _PLUS_TEXT = TextConfig(512, 8, 12), TextConfig(640, 10, 12)

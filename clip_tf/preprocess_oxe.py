@@ -1,17 +1,20 @@
 """RLDS episodes in, WebDataset shards with language supervision out, for pre-training CLIP-RT.
 
-python -m clip_tf.preprocess_oxe --mixture mixture.json --out shards
+python -m clip_tf.preprocess_oxe --mixture configs/clip_rt_oxe_mixture.json --data_dir oxe --out shards
 
 The mixture is a JSON file::
 
-    {"datasets": [{"name": "bridge_orig", "directory": "oxe/bridge_orig/1.0.0", "weight": 1.0,
-                   "oxe_name": "bridge_orig", "image_key": "observation/image_primary"}]}
+    {"datasets": [{"name": "bridge_orig", "directory": "bridge_orig/1.0.0", "weight": 1.0},
+                  {"name": "ours", "path": "action/xyz", "rotation": "none", "position_scale": 0.01,
+                   "gripper_path": "action/gripper", "gripper_index": 0}]}
 
-``name`` and ``directory`` are needed; directories are relative to the file. ``weight`` is how often training
-takes a data set's samples in one pass, ``oxe_name`` the adjustment of units and axes in
-``clip_tf.rt.oxe_adjustments``. Further fields: ``split``, ``image_key``, ``instruction_key`` and those of
-``clip_tf.rt.recorded_supervision.ActionLayout`` but its adjustment. A data set whose folder is in ``--out``
-already is left as it is, so that a run that was stopped can be started again.
+``directory`` is relative to ``--data_dir``, or else to the mixture file; without it it is ``name``.
+``weight`` is how often training takes a data set's samples in one pass. Where images, instructions and
+actions are, and in which units and axes, is known for the data sets in ``clip_tf.rt.oxe_layouts``, by
+``oxe_name`` or else by ``name``. For any other, ``image_key``, ``instruction_key`` and the fields of
+``recorded_supervision.make_action_layout`` say it, and overrule what is known. A further field is ``split``.
+A data set whose folder is in ``--out`` already is left as it is, so that a run that was stopped can be
+started again.
 """
 
 import argparse
@@ -29,15 +32,20 @@ from PIL import Image
 from tqdm import tqdm
 
 from clip_tf.rt import shard_index
-from clip_tf.rt.dominant_axis import NEXT_STEP, NONE
-from clip_tf.rt.recorded_supervision import ActionLayout, RecordedSupervision, make_action_layout
+from clip_tf.rt.action_layout import ActionLayout
+from clip_tf.rt.dominant_axis import NONE
+from clip_tf.rt.oxe_layouts import IMAGE_KEY, INSTRUCTION_KEY, OXE, oxe_data_set
+from clip_tf.rt.recorded_supervision import LAYOUT_FIELDS, RecordedSupervision, make_action_layout
+from clip_tf.rt.rlds_steps import check_paths, instruction_texts
 from clip_tf.rt.vocabulary import make_vocabulary
-from clip_tf.rt.webdataset_data import MIXTURE
+from clip_tf.rt.webdataset_data import MIXTURE, VOCABULARY, check_same_vocabulary
 from core import files
 from episodes.rlds import RldsSplit, open_rlds
 
-_LAYOUT = tuple(f.name for f in dataclasses.fields(ActionLayout) if f.name != "adjustment")
 _QUALITY = 95
+_KEYS = ("name", "directory", "weight", "split", "oxe_name", "image_key", "instruction_key")
+_FIELDS = (*_KEYS, *LAYOUT_FIELDS)
+_EXAMPLE = '{"datasets": [{"name": "bridge_orig", "directory": "bridge_orig/1.0.0", "weight": 1.0}, …]}'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,12 +66,16 @@ class Member:
     weight: float
     layout: ActionLayout
     split: str = "train"
-    image_key: str = "observation/image"
-    instruction_key: str = "language_instruction"
+    image_key: str = IMAGE_KEY
+    instruction_key: str = INSTRUCTION_KEY
 
 
-def read_mixture(path: str | Path) -> tuple[Member, ...]:
+def read_mixture(path: str | Path, data_dir: str | Path | None = None) -> tuple[Member, ...]:
     """Reads a mixture file.
+
+    Args:
+      path: of the file.
+      data_dir: what directories are relative to; None for the file's own folder.
 
     Raises:
       FileNotFoundError: there is no such file.
@@ -73,13 +85,19 @@ def read_mixture(path: str | Path) -> tuple[Member, ...]:
     value = files.read_json(path)
     entries = value.get("datasets") if isinstance(value, Mapping) else None
     if not isinstance(entries, list) or not entries:
-        raise ValueError(f"{path} must hold a list 'datasets'. Received: {str(value)[:200]}")
+        raise ValueError(f"{path} must hold {_EXAMPLE}. Received: {str(value)[:200]}")
     members = []
     for i, entry in enumerate(entries):
+        where, root = f"{path}, data set {i + 1}", path.parent if data_dir is None else Path(data_dir)
+        if not isinstance(entry, dict) or "name" not in entry or not set(entry) <= set(_FIELDS):
+            raise ValueError(
+                f"{where} must be an object with a name, and perhaps {_FIELDS[1:]}. "
+                f"Received: {str(entry)[:300]}"
+            )
         try:
-            members.append(_member(dict(entry), path.parent))
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path}, data set {i + 1}: {error}. Received: {str(entry)[:300]}") from error
+            members.append(_member(dict(entry), root))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{where}: {error}. Received: {str(entry)[:300]}") from error
     names = [member.name for member in members]
     if len(set(names)) < len(names):
         raise ValueError(f"{path}: names must be different. Received: {names}")
@@ -87,16 +105,20 @@ def read_mixture(path: str | Path) -> tuple[Member, ...]:
 
 
 def _member(entry: dict[str, Any], root: Path) -> Member:
-    name, directory = entry.pop("name"), root / entry.pop("directory")
+    name = entry.pop("name")
     if not isinstance(name, str) or not name or Path(name).name != name or name.startswith("."):
         raise ValueError("name must be the name of a folder")
+    directory = root / entry.pop("directory", name)
     weight = float(entry.pop("weight", 1.0))
     if not 0 < weight <= 1000:
         raise ValueError("weight must be above 0, and 1000 at most")
-    fields = {field: entry.pop(field) for field in _LAYOUT if field in entry}
-    fields.setdefault("gripper_change", NEXT_STEP)
+    fields = {field: entry.pop(field) for field in LAYOUT_FIELDS if field in entry}
+    if "oxe_name" not in entry and (name in OXE or not fields):
+        entry["oxe_name"] = name  # A data set about which nothing is said must be known.
+    data_set = oxe_data_set(entry.get("oxe_name"))
     layout = make_action_layout(entry.pop("oxe_name", None), **fields)
-    return Member(name, directory, weight, layout, **entry)
+    keys = {"image_key": data_set.image_key, "instruction_key": data_set.instruction_key}
+    return Member(name, directory, weight, layout, **{**keys, **entry})
 
 
 def labelled_steps(
@@ -115,18 +137,18 @@ def labelled_steps(
     for episode_id, columns in source.read(tuple(paths)):
         try:
             labels = supervision.labels(columns)
+            instructions = instruction_texts(columns[member.instruction_key])
         except ValueError as error:
             raise ValueError(f"{source.name}, episode {episode_id!r}: {error}") from error
         for step in np.flatnonzero(labels != NONE):
-            instruction = columns[member.instruction_key][step].decode().strip()
-            if instruction:
+            if instructions[step]:
                 key = f"{seed}/{episode_id}@{step}"
                 yield (
                     episode_id,
                     int(step),
                     {
                         "image": columns[member.image_key][step],
-                        "instruction": instruction,
+                        "instruction": instructions[step],
                         "supervision": supervision.wording(int(labels[step]), key),
                         "label": int(labels[step]),
                     },
@@ -159,11 +181,7 @@ def write_shards(
         another kind; no step that says a class.
     """
     source = open_rlds(member.directory, member.split)
-    shape, dtype = source.feature(member.image_key).shape, source.feature(member.image_key).np_dtype
-    if len(shape) != 3 or shape[-1] != 3 or np.dtype(dtype) != np.uint8:
-        raise ValueError(
-            f"{source.name}: {member.image_key} must be uint8 [H, W, 3]. Received: {dtype} {shape}"
-        )
+    check_paths(source, member.layout, member.image_key, member.instruction_key)
     keys: dict[str, list[tuple[str, int]]] = {}
     last = None
     with files.atomic_folder(folder) as temporary:
@@ -208,9 +226,12 @@ def jpeg(image: np.ndarray, size: int | None) -> bytes:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0 where everything was written."""
     parser = argparse.ArgumentParser(
-        prog="python -m clip_tf.preprocess_oxe", description=(__doc__ or "").partition("\n")[0]
+        prog="python -m clip_tf.preprocess_oxe",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--mixture", type=Path, required=True, help="JSON file of data sets and weights")
+    parser.add_argument("--mixture", type=Path, required=True, help="JSON file, as above")
+    parser.add_argument("--data_dir", type=Path, help="of the data sets; else the mixture file's folder")
     parser.add_argument("--out", type=Path, required=True, help="folder of the shards")
     parser.add_argument(
         "--vocabulary", default="pretrained", help="preset or file, see clip_tf.rt.vocabulary"
@@ -222,8 +243,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.image_size < 0 or given.samples_per_shard < 1:
         parser.error("image_size must be >= 0 and samples_per_shard >= 1")
     try:
-        members = read_mixture(given.mixture)
+        members = read_mixture(given.mixture, given.data_dir)
         vocabulary = make_vocabulary(given.vocabulary)
+        if (given.out / VOCABULARY).exists():
+            check_same_vocabulary(given.out / VOCABULARY, vocabulary)
+        vocabulary.save(given.out / VOCABULARY)
         for member in members:
             folder = given.out / member.name
             if folder.exists():
@@ -235,7 +259,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stderr.write(f"{member.name}: {count} samples\n")
         weights = {"weights": {member.name: member.weight for member in members}}
         files.write_json(given.out / MIXTURE, weights)
-        vocabulary.save(given.out / "vocabulary.json")
     except (ValueError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -35,6 +35,17 @@ def tokenize(texts: str | Iterable[str], context_length: int = CONTEXT_LENGTH) -
     return np.asarray(ids, np.int32).reshape(len(cleaned), context_length)
 
 
+def check_vocab_size(vocab_size: int) -> None:
+    """Raises:
+    ValueError: a text tower with so few rows cannot take the ids of ``tokenize``.
+    """
+    if vocab_size < VOCAB_SIZE:
+        raise ValueError(
+            f"The text tower's vocab_size must be at least {VOCAB_SIZE}, for the ids of CLIP's tokenizer. "
+            f"Received: {vocab_size}"
+        )
+
+
 @functools.cache
 def _tokenizer() -> instant_clip_tokenizer.Tokenizer:
     return instant_clip_tokenizer.Tokenizer()

@@ -1,7 +1,9 @@
 """What the command line of ``train.py`` says, for whichever model is trained."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,6 +21,9 @@ class TrainOptions:
       pretrained_checkpoint: weights to begin with, or None.
       frozen: parts of the model that are not trained.
       seed: of everything drawn.
+      model: which one, as the command line names it, where one experiment makes several.
+      resume_checkpoint: the run or checkpoint that is continued, or None.
+      arguments: every flag by name, as JSON values, for a model that keeps them with the run.
     """
 
     checkpoint_dir: Path
@@ -31,3 +36,6 @@ class TrainOptions:
     pretrained_checkpoint: Path | None
     frozen: tuple[str, ...]
     seed: int
+    model: str = ""
+    resume_checkpoint: Path | None = None
+    arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)

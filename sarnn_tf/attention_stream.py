@@ -4,9 +4,9 @@ import tensorflow as tf
 
 from sarnn_tf.clip_keypoints import ClipKeypoints
 from sarnn_tf.convolutional_keypoints import ConvolutionalKeypoints
+from sarnn_tf.image_error import Painter, image_error
 from sarnn_tf.layers.conv_stack import BORDER, ConvStack, DeconvStack
 from sarnn_tf.layers.initializers import dense
-from sarnn_tf.layers.inverse_spatial_softmax import inverse_spatial_softmax
 from sarnn_tf.layers.leaky_relu import leaky_relu
 
 
@@ -69,11 +69,7 @@ class AttentionStream(tf.keras.layers.Layer):
         Raises:
           ValueError: images too small or of unknown size, or CLIP's patches are missing.
         """
-        height, width = images.shape[1:3]
-        if height is None or width is None or min(height, width) <= BORDER:
-            raise ValueError(f"Images must have static sides of more than {BORDER}. Received: {images.shape}")
-        if self.uses_clip and patches is None:
-            raise ValueError(f"{self.name} looks at CLIP's patches [n, rows, columns, d]. Received: None")
+        self._check(images, patches)
         points, attention = self.pos_encoder(patches, text) if self.uses_clip else self.pos_encoder(images)
         return tf.reshape(points, [-1, 2 * self.k_dim]), self.im_encoder(images), attention
 
@@ -87,12 +83,67 @@ class AttentionStream(tf.keras.layers.Layer):
         Returns:
           Images [n, h, w, channels], points [n, 2 k], and the heatmap around them, of the features' shape.
         """
-        points = leaky_relu(self.decoder_point(hidden))
-        heatmap = inverse_spatial_softmax(
-            tf.reshape(points, [-1, self.k_dim, 2]),
-            features.shape[1],
-            features.shape[2],
-            self._heatmap_size,
-            transposed=self._transpose_heatmap,
+        points = self.expect(hidden)
+        image, heatmap = self._painter.paint(points, features)
+        return image, points, heatmap
+
+    def find(
+        self,
+        images: tf.Tensor,
+        frames: tf.Tensor,
+        patches: tf.Tensor | None = None,
+        text: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """The points of ``encode`` of some frames, in little memory; the images get no gradient.
+
+        Args:
+          images: [m, h, w, channels].
+          frames: int [n], which of them.
+          patches, text: of those n, as for ``encode``.
+
+        Returns:
+          [n, 2 k].
+
+        Raises:
+          ValueError: as ``encode``.
+        """
+        self._check(images, patches)
+        points = (
+            self.pos_encoder(patches, text)[0] if self.uses_clip else self.pos_encoder.find(images, frames)
         )
-        return self.decoder_image(heatmap * features), points, heatmap
+        return tf.reshape(points, [-1, 2 * self.k_dim])
+
+    def expect(self, hidden: tf.Tensor) -> tf.Tensor:
+        """Where the points are expected next: [..., rec_dim] to [..., 2 k]."""
+        return leaky_relu(self.decoder_point(hidden))
+
+    def image_error(
+        self,
+        images: tf.Tensor,
+        targets: tf.Tensor,
+        frames: tf.Tensor,
+        shares: tf.Tensor,
+        points: tf.Tensor,
+        *,
+        with_gradient: bool = True,
+    ) -> tf.Tensor:
+        """The weighted sum of the mean squared errors of predicted images; see ``image_error``."""
+        return image_error(
+            self._painter, images, targets, frames, shares, points, with_gradient=with_gradient
+        )
+
+    @property
+    def _painter(self) -> Painter:
+        return Painter(
+            self.im_encoder.kernels_and_biases,
+            self.decoder_image.kernels_and_biases,
+            self._heatmap_size,
+            self._transpose_heatmap,
+        )
+
+    def _check(self, images: tf.Tensor, patches: tf.Tensor | None) -> None:
+        height, width = images.shape[1:3]
+        if height is None or width is None or min(height, width) <= BORDER:
+            raise ValueError(f"Images must have static sides of more than {BORDER}. Received: {images.shape}")
+        if self.uses_clip and patches is None:
+            raise ValueError(f"{self.name} looks at CLIP's patches [n, rows, columns, d]. Received: None")

@@ -168,7 +168,7 @@ class ClipSarnn(tf.keras.layers.Layer):
     def _predict(
         self, observations: Observations, state: LstmState | None, *, unrolled: bool
     ) -> tuple[ClipSarnnOutput, LstmState, dict[str, tf.Tensor]]:
-        self._check(observations)
+        self.check(observations)
         images, joints, patches, text = observations
         shape = tf.shape(joints)[:2]
         points, features, aux = {}, {}, {}
@@ -181,15 +181,10 @@ class ClipSarnn(tf.keras.layers.Layer):
             found, features[name], attention = stream.encode(frames, flat, gate)
             points[name] = by_time(found, shape)
             aux[f"attention/{name}"] = by_time(attention, shape)
-        inputs = [*points.values(), joints]
-        if self.text_encoder is not None:
-            words = self.text_encoder(text)
-            inputs.append(tf.tile(words[:, None], [1, shape[1], 1]))
-        x = tf.concat(inputs, axis=-1)
         if unrolled:
-            (h, c), last = self.rec.unroll(x, state)
+            (h, c), last = self.recur(points, joints, text, state)
         else:
-            last = self.rec(x[:, 0], state)
+            last = self.rec(self._recurrent_input(points, joints, text)[:, 0], state)
             h, c = last.h[:, None], last.c[:, None]
         hidden = tf.reshape(h, [-1, self.rec_dim])
         next_images, next_points = {}, {}
@@ -198,10 +193,43 @@ class ClipSarnn(tf.keras.layers.Layer):
             next_images[name], next_points[name] = by_time(image, shape), by_time(expected, shape)
             aux[f"features/{name}"] = by_time(features[name], shape)
             aux[f"heatmap/{name}"] = by_time(heatmap, shape)
-        output = ClipSarnnOutput(next_images, leaky_relu(self.decoder_joint(h)), points, next_points)
+        output = ClipSarnnOutput(next_images, self.expect_joints(h), points, next_points)
         return output, last, aux | {"h": h, "c": c}
 
-    def _check(self, observations: Observations) -> None:
+    def recur(
+        self,
+        points: Mapping[str, tf.Tensor],
+        joints: tf.Tensor,
+        text: tf.Tensor | None = None,
+        state: LstmState | None = None,
+    ) -> tuple[LstmState, LstmState]:
+        """The recurrent net alone.
+
+        Args:
+          points: modality -> [b, t, 2 k] of the steps seen.
+          joints: [b, t, joint_dim].
+          text: [b, features]; needed where the model has ``text_units``.
+          state: before the first step; None for zeros.
+
+        Returns:
+          h and c of every step, [b, t, rec_dim] each, and the state after the last one.
+        """
+        return self.rec.unroll(self._recurrent_input(points, joints, text), state)
+
+    def expect_joints(self, hidden: tf.Tensor) -> tf.Tensor:
+        """The next joints: [..., rec_dim] to [..., joint_dim]."""
+        return leaky_relu(self.decoder_joint(hidden))
+
+    def _recurrent_input(
+        self, points: Mapping[str, tf.Tensor], joints: tf.Tensor, text: tf.Tensor | None
+    ) -> tf.Tensor:
+        inputs = [*(points[name] for name in self.streams), joints]
+        if self.text_encoder is not None:
+            words = self.text_encoder(text)
+            inputs.append(tf.tile(words[:, None], [1, tf.shape(joints)[1], 1]))
+        return tf.concat(inputs, axis=-1)
+
+    def check(self, observations: Observations) -> None:
         """Raises ValueError where observations do not fit the model."""
         if set(observations.images) != set(self.streams):
             raise ValueError(

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from sarnn_tf.frame_chunks import chunk_size, for_chunks
 from sarnn_tf.layers.conv_stack import BORDER, ConvStack, convolve
 from sarnn_tf.layers.spatial_softmax import spatial_softmax
 
@@ -41,6 +42,14 @@ class ConvolutionalKeypoints(tf.keras.layers.Layer):
         weights = [tf.convert_to_tensor(v) for v in self.stack.kernels_and_biases]
         return keypoints(images, weights, self._temperature)
 
+    def find(self, images: tf.Tensor, frames: tf.Tensor) -> tf.Tensor:
+        """The points [n, k, 2] of some frames, int [n], of images [m, h, w, channels], a few at a time.
+
+        The images get no gradient.
+        """
+        weights = [tf.convert_to_tensor(v) for v in self.stack.kernels_and_biases]
+        return keypoints_of_frames(images, frames, weights, self._temperature)
+
 
 def keypoints(
     images: tf.Tensor, weights: Sequence[tf.Tensor], temperature: float
@@ -55,30 +64,82 @@ def keypoints(
             d_features = _softmax_gradient(points, attention, d_points, d_attention, temperature)
             # A graph leaves this out where nobody asks for the images' gradient.
             d_images = _gradient(images, weights, d_features, of_images=True)[0]
-            chosen = tf.where(tf.reduce_any(attention > NEGLIGIBLE, axis=-1))
-            pixels = tf.size(attention[..., 0], out_type=tf.int64)
-            d_weights = tf.cond(
-                tf.shape(chosen, tf.int64)[0] <= tf.cast(MAX_SHARE * tf.cast(pixels, tf.float64), tf.int64),
-                lambda: _gradient(_patches(images, chosen), weights, _at(d_features, chosen)),
-                lambda: _gradient(images, weights, d_features),
-            )
-            return d_images, *d_weights
+            return d_images, *_gradient_of_weights(images, weights, attention, d_features)
 
         return (points, attention), backward
 
     return forward(images, *weights)
 
 
-def _softmax_gradient(
-    points: tf.Tensor, attention: tf.Tensor, d_points: tf.Tensor, d_attention: tf.Tensor, temperature: float
+def keypoints_of_frames(
+    images: tf.Tensor, frames: tf.Tensor, weights: Sequence[tf.Tensor], temperature: float
 ) -> tf.Tensor:
-    """The gradient of the features [n, h, w, k], given those of the points and of the attention."""
+    """The points of ``keypoints(images[frames], weights, temperature)``, a few frames at a time.
+
+    Args:
+      images: [m, h, w, channels], without a gradient.
+      frames: int [n].
+      weights: as for ``convolve``.
+      temperature: of the softmax.
+
+    Returns:
+      [n, k, 2].
+    """
+    size, k = chunk_size(images), weights[-1].shape[0]
+    maps = [None, images.shape[1] - BORDER, images.shape[2] - BORDER, k]
+
+    @tf.custom_gradient
+    def forward(*weights: tf.Tensor) -> tuple:
+        def look(_: tf.Tensor, chunk: tf.Tensor) -> tuple:
+            return (), spatial_softmax(convolve(tf.gather(images, chunk), weights), temperature)
+
+        rows = (tf.TensorSpec([None, k, 2]), tf.TensorSpec(maps))
+        _, (points, attention) = for_chunks(look, frames, size, (), rows)
+
+        def backward(d_points: tf.Tensor) -> list[tf.Tensor]:
+            def part(first: tf.Tensor, chunk: tf.Tensor) -> tuple:
+                place = slice(first, first + size)
+                d_features = _softmax_gradient(
+                    points[place], attention[place], d_points[place], None, temperature
+                )
+                seen = tf.gather(images, chunk)
+                return _gradient_of_weights(seen, weights, attention[place], d_features), ()
+
+            return for_chunks(part, frames, size, [tf.zeros_like(w) for w in weights])[0]
+
+        return points, backward
+
+    return forward(*weights)
+
+
+def _gradient_of_weights(
+    images: tf.Tensor, weights: Sequence[tf.Tensor], attention: tf.Tensor, d_features: tf.Tensor
+) -> list[tf.Tensor]:
+    """From patches where the attention is in few pixels."""
+    chosen = tf.where(tf.reduce_max(attention, axis=-1) > NEGLIGIBLE)
+    pixels = tf.size(attention[..., 0], out_type=tf.int64)
+    return tf.cond(
+        tf.shape(chosen, tf.int64)[0] <= tf.cast(MAX_SHARE * tf.cast(pixels, tf.float64), tf.int64),
+        lambda: _gradient(_patches(images, chosen), weights, _at(d_features, chosen)),
+        lambda: _gradient(images, weights, d_features),
+    )
+
+
+def _softmax_gradient(
+    points: tf.Tensor,
+    attention: tf.Tensor,
+    d_points: tf.Tensor,
+    d_attention: tf.Tensor | None,
+    temperature: float,
+) -> tf.Tensor:
+    """The gradient of the features [n, h, w, k], given those of points and, unless None, attention."""
     height, width = attention.shape[1:3]
     # Distances from the point instead of coordinates: the difference of two near coordinates is rounding.
     x = tf.linspace(0.0, 1.0, width)[None, None, :, None] - points[:, None, None, :, 0]
     y = tf.linspace(0.0, 1.0, height)[None, :, None, None] - points[:, None, None, :, 1]
-    mean = tf.reduce_sum(attention * d_attention, axis=[1, 2], keepdims=True)
-    upstream = x * d_points[:, None, None, :, 0] + y * d_points[:, None, None, :, 1] + d_attention - mean
+    upstream = x * d_points[:, None, None, :, 0] + y * d_points[:, None, None, :, 1]
+    if d_attention is not None:
+        upstream += d_attention - tf.reduce_sum(attention * d_attention, axis=[1, 2], keepdims=True)
     return attention * upstream / temperature
 
 

@@ -38,11 +38,16 @@ def mean_over_real(errors: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
     Returns:
       A scalar; 0 where nothing is real.
     """
-    counts = tf.reduce_sum(tf.cast(real, errors.dtype), axis=1)
     # Not errors * real: an error of padding may be infinite, and inf · 0 is not 0.
-    means = tf.reduce_sum(tf.where(real, errors, 0.0), axis=1) / tf.maximum(counts, 1.0)
-    sequences = tf.reduce_sum(tf.cast(counts > 0, errors.dtype))
-    return tf.reduce_sum(means) / tf.maximum(sequences, 1.0)
+    return tf.reduce_sum(tf.where(real, errors * shares_of_real(real), 0.0))
+
+
+def shares_of_real(real: tf.Tensor) -> tf.Tensor:
+    """What each step counts in ``mean_over_real``: bool [b, n] to float32 [b, n], 0 for padding."""
+    steps = tf.cast(real, tf.float32)
+    counts = tf.reduce_sum(steps, axis=1, keepdims=True)
+    sequences = tf.reduce_sum(tf.cast(counts > 0, tf.float32))
+    return steps / (tf.maximum(counts, 1.0) * tf.maximum(sequences, 1.0))
 
 
 def squared_error(predicted: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
@@ -93,12 +98,28 @@ def sequence_losses(
     of_images, of_points = {}, {}
     for name, predicted in predicted_images.items():
         of_images[name] = mean_over_real(squared_error(predicted, images[name][:, 1:]), real[:, 1:])
-        # The points of the last step are found by nobody: alone, its sequence would end before it.
-        expected, found = decoder_points[name][:, :-1], encoder_points[name][:, 1:]
-        of_points[name] = mean_over_real(squared_error(expected, found), real[:, 2:])
+        of_points[name] = point_error(encoder_points[name], decoder_points[name], real)
+    return gathered(of_images, joint_error(predicted_joints, joints, real), of_points)
+
+
+def joint_error(predicted: tf.Tensor, joints: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
+    """The joints' loss; arguments as of ``sequence_losses``."""
+    return mean_over_real(squared_error(predicted, joints[:, 1:]), real[:, 1:])
+
+
+def point_error(encoder_points: tf.Tensor, decoder_points: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
+    """One modality's point loss; arguments as of ``sequence_losses``."""
+    # The points of the last step are found by nobody: alone, its sequence would end before it.
+    return mean_over_real(squared_error(decoder_points[:, :-1], encoder_points[:, 1:]), real[:, 2:])
+
+
+def gathered(
+    of_images: Mapping[str, tf.Tensor], joint: tf.Tensor, of_points: Mapping[str, tf.Tensor]
+) -> dict[str, tf.Tensor]:
+    """The result of ``sequence_losses``, given the losses of each modality."""
     losses = {
         IMAGE: tf.add_n(list(of_images.values())) / len(of_images),
-        JOINT: mean_over_real(squared_error(predicted_joints, joints[:, 1:]), real[:, 1:]),
+        JOINT: joint,
         POINT: tf.add_n(list(of_points.values())) / len(of_points),
     }
     if len(of_images) > 1:

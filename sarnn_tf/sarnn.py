@@ -4,12 +4,14 @@ It looks at a few points of the image, and predicts from them and from the joint
 points and the next image.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import gin
 import tensorflow as tf
 
 from sarnn_tf.attention_stream import AttentionStream
+from sarnn_tf.image_modality import IMAGE
 from sarnn_tf.layers.initializers import dense
 from sarnn_tf.layers.leaky_relu import leaky_relu
 from sarnn_tf.layers.lstm_cell import LstmCell, LstmState
@@ -85,7 +87,7 @@ class Sarnn(tf.keras.layers.Layer):
         points, features, attention = self.stream.encode(image)
         state = self.rec(tf.concat([points, joints], axis=-1), state)
         next_image, next_points, heatmap = self.stream.decode(state.h, features)
-        output = SarnnOutput(next_image, leaky_relu(self.decoder_joint(state.h)), points, next_points)
+        output = SarnnOutput(next_image, self.expect_joints(state.h), points, next_points)
         return output, state, {"attention": attention, "features": features, "heatmap": heatmap}
 
     def call(
@@ -107,17 +109,47 @@ class Sarnn(tf.keras.layers.Layer):
         shape = tf.shape(joints)[:2]
         points, features, attention = self.stream.encode(tf.reshape(images, [-1, *images.shape[2:]]))
         points = by_time(points, shape)
-        every, last = self.rec.unroll(tf.concat([points, joints], axis=-1), state)
+        every, last = self.recur({IMAGE: points}, joints, state=state)
         hidden = tf.reshape(every.h, [-1, self.rec_dim])
         image, next_points, heatmap = self.stream.decode(hidden, features)
         output = SarnnOutput(
             by_time(image, shape),
-            leaky_relu(self.decoder_joint(every.h)),
+            self.expect_joints(every.h),
             points,
             by_time(next_points, shape),
         )
         maps = {"attention": attention, "features": features, "heatmap": heatmap}
         return output, last, {"h": every.h, "c": every.c} | {k: by_time(v, shape) for k, v in maps.items()}
+
+    def recur(
+        self,
+        points: Mapping[str, tf.Tensor],
+        joints: tf.Tensor,
+        text: tf.Tensor | None = None,
+        state: LstmState | None = None,
+    ) -> tuple[LstmState, LstmState]:
+        """The recurrent net alone.
+
+        Args:
+          points: ``image`` -> [b, t, 2 k] of the steps seen.
+          joints: [b, t, joint_dim].
+          text: not looked at: EIPL's SARNN hears no words.
+          state: before the first step; None for zeros.
+
+        Returns:
+          h and c of every step, [b, t, rec_dim] each, and the state after the last one.
+        """
+        del text
+        return self.rec.unroll(tf.concat([points[IMAGE], joints], axis=-1), state)
+
+    def expect_joints(self, hidden: tf.Tensor) -> tf.Tensor:
+        """The next joints: [..., rec_dim] to [..., joint_dim]."""
+        return leaky_relu(self.decoder_joint(hidden))
+
+    @property
+    def streams(self) -> dict[str, AttentionStream]:
+        """The one stream, by modality as ``ClipSarnn`` has them."""
+        return {IMAGE: self.stream}
 
 
 def by_time(x: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:

@@ -11,7 +11,7 @@ import random
 import struct
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,8 @@ def encode_image(image: Any) -> str:
     """An image as base64 text.
 
     Args:
-      image: an image file's bytes or path, or an array [height, width, 3] uint8 RGB (sent as PNG).
+      image: an image file's bytes or path, or an array (sent as PNG): [height, width, 3] uint8 RGB, or
+        of one channel, [height, width] uint8 or uint16 (depth in millimetres).
 
     Raises:
       ValueError: something else.
@@ -72,15 +73,25 @@ def encode_image(image: Any) -> str:
     return base64.b64encode(image).decode("ascii")
 
 
+def _mapped(change: Callable[[Any], Any], named: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return None if named is None else {name: change(value) for name, value in named.items()}
+
+
 def _png(image: Any) -> bytes:
     # Written by hand, so that a robot's client needs no image library. PNG specification, chapters 5
-    # and 11: signature, IHDR (8 bits, RGB), IDAT with filter 0 before each row, IEND.
-    if len(image.shape) != 3 or image.shape[2] != 3 or str(image.dtype) != "uint8":
-        raise ValueError(f"image must be [h, w, 3] uint8. Received: {image.shape} {image.dtype}")
-    height, width, _ = image.shape
-    pixels, stride = image.tobytes(), 3 * width
+    # and 11: signature, IHDR (bits, 2 for RGB and 0 for gray), IDAT with filter 0 before each row, IEND.
+    gray, kind = len(image.shape) == 2, str(image.dtype)
+    known = kind in ("uint8", "uint16") if gray else image.shape[2:] == (3,) and kind == "uint8"
+    if not known:
+        raise ValueError(
+            f"image must be [h, w, 3] uint8, or [h, w] uint8 or uint16. Received: {image.shape} {image.dtype}"
+        )
+    height, width = image.shape[:2]
+    size = image.dtype.itemsize
+    pixels = image.astype(f">u{size}").tobytes()
+    stride = size * width * (1 if gray else 3)
     rows = b"".join(b"\0" + pixels[y * stride : (y + 1) * stride] for y in range(height))
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, 8 * size, 0 if gray else 2, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows, 1)), (b"IEND", b""))
     packed = (struct.pack(">I", len(d)) + t + d + struct.pack(">I", zlib.crc32(t + d)) for t, d in chunks)
     return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
@@ -130,7 +141,10 @@ class PolicyClient:
         text: str | None = None,
         client_id: str | None = None,
         reset: bool = False,
+        images: Mapping[str, Any] | None = None,
         observations: Mapping[str, Any] | None = None,
+        joint_names: Sequence[str] | None = None,
+        input_param: float | None = None,
         deadline_ms: int | None = None,
     ) -> dict[str, Any]:
         """One prediction (food), or one step of an episode (other policies).
@@ -140,7 +154,10 @@ class PolicyClient:
           action, food_type: which food to get, and how (food policies).
           text: the instruction.
           client_id: whose episode to go on with; reset begins it anew with this step.
-          observations: other arrays of ``spec()``, as nested lists.
+          images: other images of ``spec()`` by name, see ``encode_image``; depth is uint16.
+          observations: other arrays of ``spec()``, as nested lists or as arrays.
+          joint_names: of the joints in the order in which they are sent, to have it checked.
+          input_param: of a policy that predicts what it will see, how much of its input is measured.
           deadline_ms: the server drops the request rather than begin it later.
 
         Returns:
@@ -156,7 +173,10 @@ class PolicyClient:
             "text": text,
             "client_id": client_id,
             "reset": reset or None,
-            "observations": observations,
+            "images": _mapped(encode_image, images),
+            "observations": _mapped(lambda a: a.tolist() if hasattr(a, "tolist") else a, observations),
+            "joint_names": None if joint_names is None else list(joint_names),
+            "input_param": input_param,
         }
         headers = {} if deadline_ms is None else {"X-Request-Timeout-Ms": str(deadline_ms)}
         return self._post("/predict", fields, headers, repeatable=client_id is None)

@@ -77,7 +77,9 @@ def decode_gray(data: bytes, max_pixels: int, dtype: str, field: str) -> np.ndar
     return _decode(data, max_pixels, field, _gray_16 if dtype == "uint16" else _gray_8)
 
 
-def _decode(data: bytes, max_pixels: int, field: str, read: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
+def _decode(
+    data: bytes, max_pixels: int, field: str, read: Callable[[Image.Image], np.ndarray]
+) -> np.ndarray:
     # Decoders raise nearly anything on hostile bytes, hence the broad excepts at this threshold.
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)

@@ -1,8 +1,11 @@
 """Which module offers a model to the server: names as data, so that serving imports no model."""
 
 import dataclasses
+import functools
 import importlib
+import inspect
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +17,12 @@ EvaluationMetrics = Callable[[np.ndarray, np.ndarray], Mapping[str, float]]
 
 # Model name -> module with ``load_policy(folder: Path) -> Policy`` and, where predictions can be
 # compared with labels, ``evaluation_metrics(predicted [n, k], true [n, k]) -> {name: value}``.
-MODELS: dict[str, str] = {"rt1": "rt1.serving_policy", "clip_rt": "clip_tf.rt.serving_policy"}
+MODELS: dict[str, str] = {
+    "rt1": "rt1.serving_policy",
+    "clip_rt": "clip_tf.rt.serving_policy",
+    "sarnn": "sarnn_tf.serving_policy",
+    "clip_sarnn": "sarnn_tf.serving_policy",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,3 +51,16 @@ def find_model(name: str) -> ModelModule:
     if not callable(getattr(module, "load_policy", None)):
         raise ValueError(f"{MODELS[name]} must offer load_policy(folder). Received: a module without it")
     return ModelModule(module.load_policy, getattr(module, "evaluation_metrics", None))
+
+
+def with_options(load_policy: LoadPolicy, **options: Any) -> LoadPolicy:
+    """``load_policy`` with those options that are not None.
+
+    Raises:
+      ValueError: the model takes no such option.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    unknown = sorted(given.keys() - inspect.signature(load_policy).parameters.keys())
+    if unknown:
+        raise ValueError(f"This model takes no {', '.join(unknown)}. Received: {given}")
+    return functools.partial(load_policy, **given) if given else load_policy

@@ -31,7 +31,8 @@ class LoopSettings:
     """How long to train and what to write.
 
     Attributes:
-      checkpoint_dir: of this run; checkpoints, metrics.csv, curves.png and tensorboard/ are inside.
+      checkpoint_dir: of this run; checkpoints, metrics.csv, curves.png, loss.png and tensorboard/ are
+        inside.
       num_epochs: epochs in all, those before a resume included.
       max_steps: optimiser steps in all, or None. Where it is reached the run validates, saves and stops,
         in the midst of an epoch too.
@@ -182,6 +183,7 @@ class _Run:
             self._save((LAST,))
         if state.history:
             plots.learning_curves(self._root / plots.NAME, state.history, state.best)
+            plots.loss_curves(self._root / plots.LOSS_NAME, state.history, state.best)
         logging.info("Stopped by %s at step %d.", stopped_by, state.step)
         return RunResult(
             step=state.step,
@@ -282,8 +284,13 @@ class _Run:
             state.epoch, state.batch, state.sums = state.epoch + 1, 0, {}
 
         self._board.scalars("train_epoch", trained, state.step)
+        losses = {"train": trained[LOSS]}
         if evaluation is not None:
             self._board.evaluation(evaluation, state.step)
+            if LOSS in evaluation.scalars:
+                losses["test"] = evaluation.scalars[LOSS]
+        # One chart with both curves, under the tags that SARNN's originals have.
+        self._board.scalars("Loss", losses, state.step)
         self._board.flush()
         _log(row, settings.num_epochs, time.monotonic() - began, improved)
         self._save((LAST, BEST) if improved else (LAST,), {} if evaluation is None else evaluation.scalars)

@@ -12,7 +12,7 @@ from core import files
 from training import metrics_csv
 from training.train_state import Best, Row
 
-NAME = "curves.png"
+NAME, LOSS_NAME = "curves.png", "loss.png"
 _COLUMNS = 3
 _LEGEND_LINES = 10
 _LOG_SPREAD = 50.0
@@ -44,6 +44,27 @@ def learning_curves(path: Path, history: Sequence[Row], best: Best | None) -> No
         _draw(axes, title, names, history, best)
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
+    with files.atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=100)
+
+
+def loss_curves(path: Path, history: Sequence[Row], best: Best | None) -> None:
+    """Draws the loss alone, large: train and validation over the steps, the best step marked.
+
+    Args:
+      path: of the PNG, replaced atomically.
+      history: as for ``learning_curves``.
+      best: as for ``learning_curves``.
+
+    Raises:
+      ValueError: no epoch has a loss.
+    """
+    names = _panels(metrics_csv.columns(history)).get("loss", [])
+    if not names:
+        raise ValueError("A loss curve needs an epoch with a loss. Received: none")
+    figure = Figure(figsize=(8.0, 5.0), layout="constrained")
+    FigureCanvasAgg(figure)
+    _draw(figure.subplots(), "loss", names, history, best)
     with files.atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=100)
 

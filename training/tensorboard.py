@@ -17,7 +17,8 @@ class TensorBoardWriter:
     """Writes the events of one run.
 
     Tags: ``train/NAME`` every few steps, ``train_epoch/NAME`` means over an epoch, ``validation/NAME``
-    scalars, histograms and images. The horizontal axis is the optimiser step.
+    scalars, histograms and images, ``Loss/train`` and ``Loss/test`` of each epoch in one chart. The
+    horizontal axis is the optimiser step.
 
     Args:
       folder: of the event files.

@@ -11,7 +11,8 @@ def copies_per_class(counts: np.ndarray, power: float, maximum: float = 10.0) ->
 
     Args:
       counts: integers [classes], examples of each; 0 for a class that does not occur.
-      power: 0 leaves the data as they are, 1 shows all classes that occur equally often.
+      power: 0 leaves the data as they are, 1 shows all classes that occur equally often, as far as
+        ``maximum`` allows.
       maximum: no example is shown more often than this.
 
     Returns:
@@ -30,8 +31,15 @@ def copies_per_class(counts: np.ndarray, power: float, maximum: float = 10.0) ->
     weights = np.zeros(len(counts))
     present = counts > 0
     weights[present] = counts[present].astype(np.float64) ** -power
-    copies = weights * counts.sum() / (weights * counts).sum()
-    return np.minimum(copies, maximum).astype(np.float32)
+    copies, capped = np.zeros(len(counts)), np.zeros(len(counts), bool)
+    while True:  # What the rare classes may not take is left to the others.
+        free = present & ~capped
+        left = counts.sum() - maximum * counts[capped].sum() if capped.any() else counts.sum()
+        copies[free] = weights[free] * left / (weights * counts)[free].sum()
+        if not (copies > maximum).any():
+            return copies.astype(np.float32)
+        capped |= copies > maximum
+        copies[capped] = maximum
 
 
 def draw_copies(expected: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:

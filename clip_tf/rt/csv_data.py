@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from clip_tf.rt import samples
+from clip_tf.rt.vocabulary import Vocabulary
 from core import files
 from episodes import splits
 
@@ -83,11 +84,12 @@ class CsvSamples:
         )
 
 
-@gin.configurable(module="clip_rt", denylist=["path", "num_classes"])
+@gin.configurable(module="clip_rt", denylist=["path", "num_classes", "vocabulary"])
 def open_csv(
     path: str | Path,
     num_classes: int,
     *,
+    vocabulary: Vocabulary | None = None,
     validation_file: str | Path | None = None,
     validation_fraction: float = 0.1,
     salt: str = "",
@@ -97,6 +99,7 @@ def open_csv(
     Args:
       path: of the CSV.
       num_classes: of the vocabulary.
+      vocabulary: whose phrases must have the labels that it gives them; None asks for nothing.
       validation_file: a CSV of held-out examples. None holds a share of ``path`` out, by the hash of the
         images' folder where there are several (an episode's frames lie together), else of the image.
       validation_fraction: that share; 0 only with a ``validation_file``.
@@ -107,10 +110,10 @@ def open_csv(
       ValueError: a column is missing, a row is not valid, a part is empty, or an image is in both parts.
     """
     root = Path(path).parent
-    train = read_rows(path, num_classes)
+    train = read_rows(path, num_classes, vocabulary)
     digest = hashlib.sha256(Path(path).read_bytes())
     if validation_file is not None:
-        held_out = read_rows(validation_file, num_classes)
+        held_out = read_rows(validation_file, num_classes, vocabulary)
         digest.update(Path(validation_file).read_bytes())
         common = {row.filepath.resolve() for row in train} & {row.filepath.resolve() for row in held_out}
         if common:
@@ -140,14 +143,23 @@ def open_csv(
     return CsvSamples(rows, root, num_classes, digest.hexdigest())
 
 
-def read_rows(path: str | Path, num_classes: int) -> list[Row]:
-    """The rows of a CSV, checked.
+def read_rows(path: str | Path, num_classes: int, vocabulary: Vocabulary | None = None) -> list[Row]:
+    """The rows of a CSV, checked; arguments as for ``open_csv``.
 
     Raises:
       FileNotFoundError: the CSV or an image is missing.
       ValueError: a column is missing or a row is not valid; the message names the line.
     """
     path = Path(path)
+    try:
+        return _read_rows(path, num_classes, vocabulary)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} must be UTF-8. Save it so. Received: {error}") from error
+    except csv.Error as error:  # A quote that is never closed, mostly.
+        raise ValueError(f"{path} must be a CSV. Received: {error}") from error
+
+
+def _read_rows(path: Path, num_classes: int, vocabulary: Vocabulary | None) -> list[Row]:
     rows = []
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
@@ -163,7 +175,10 @@ def read_rows(path: str | Path, num_classes: int) -> list[Row]:
             image = path.parent / texts[0]
             if not image.is_file():
                 raise FileNotFoundError(f"{where}: there is no such image. Received: {image}")
-            rows.append(Row(image, texts[1], texts[2], samples.check_label(texts[3], num_classes, where)))
+            label = samples.check_label(texts[3], num_classes, where)
+            if vocabulary is not None:
+                vocabulary.check_label(texts[2], label, where)
+            rows.append(Row(image, texts[1], texts[2], label))
     return rows
 
 

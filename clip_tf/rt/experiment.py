@@ -20,9 +20,10 @@ from clip_tf.rt.optimizer import make_optimizer, make_schedule
 from clip_tf.rt.policy_folder import CLIP, PolicyDescription, make_description
 from clip_tf.rt.rlds_data import open_rlds_samples
 from clip_tf.rt.samples import SampleSource
-from clip_tf.rt.towers import load_weights, trained_parameters
+from clip_tf.rt.towers import check_config, load_weights, trained_parameters
 from clip_tf.rt.trainable import ClipRtTrainable
 from clip_tf.rt.webdataset_data import open_webdataset
+from clip_tf.tokenizer import check_vocab_size
 from core import checkpoint_folder
 from core.train_options import TrainOptions
 
@@ -46,9 +47,13 @@ def make_model(
       seed: of fresh weights.
 
     Raises:
-      FileNotFoundError, ValueError: the pretrained weights are not there, or of another configuration.
+      FileNotFoundError, ValueError: the pretrained weights are not there, or of another configuration; the
+        text tower has fewer rows than the tokenizer has ids.
     """
     config = ClipConfig.from_name(name) if fields is None else ClipConfig.from_json(dict(fields))
+    check_vocab_size(config.text.vocab_size)
+    if pretrained is not None:  # Before a model of a billion numbers is made.
+        check_config(config, clip_folder(pretrained))
     model = ClipModel(config, dtype=dtype, seed=seed)
     if pretrained is None:
         logging.warning(
@@ -87,12 +92,13 @@ def open_source(options: TrainOptions, description: PolicyDescription) -> Sample
             "--data_dir (WebDataset shards, or RLDS TFRecords). "
             f"Received: dataset_file={options.dataset_file}, data_dir={options.data_dir}"
         )
+    vocabulary = description.vocabulary
     if options.dataset_file is not None:
-        return open_csv(options.dataset_file, len(description.vocabulary))
+        return open_csv(options.dataset_file, len(vocabulary), vocabulary=vocabulary)
     folder = Path(options.data_dir or "")
     if any(folder.rglob("*.tar")):
-        return open_webdataset(folder, len(description.vocabulary))
-    return open_rlds_samples(folder, description.vocabulary)
+        return open_webdataset(folder, len(vocabulary), vocabulary=vocabulary)
+    return open_rlds_samples(folder, vocabulary)
 
 
 @gin.configurable(module="clip_rt", denylist=["options", "strategy"])
@@ -124,7 +130,14 @@ def make_trainable(
     if answer_seen_classes:
         seen = tuple(int(i) for i in np.flatnonzero(source.counts(samples.TRAIN)))
         description = dataclasses.replace(description, classes=seen)
-    steps = -(-int(source.counts(samples.TRAIN).sum()) // options.batch_size)
+    whole, rest = divmod(int(source.counts(samples.TRAIN).sum()), options.batch_size)
+    # A last batch that cannot be shared out among replicas and chunks is left out.
+    steps = whole + (1 if rest and strategy.num_replicas_in_sync * chunks == 1 else 0)
+    if not steps:
+        raise ValueError(
+            f"A batch of {options.batch_size} in {chunks} chunks needs as many samples. "
+            f"Received: {rest} for training"
+        )
     schedule = make_schedule(steps)
     with strategy.scope():
         model = make_model(options.pretrained_checkpoint, seed=options.seed)

@@ -18,6 +18,7 @@ from clip_tf.rt.action_scores import FUSIONS, TRAINING
 from clip_tf.rt.policy_folder import CLIP, PRESETS, PolicyDescription, write_description
 from clip_tf.rt.prompt import PUBLISHED
 from clip_tf.rt.vocabulary import make_vocabulary
+from clip_tf.tokenizer import check_vocab_size
 from core import files
 
 
@@ -31,9 +32,11 @@ def make_policy(clip: Path, out: Path, description: PolicyDescription) -> None:
 
     Raises:
       FileExistsError: ``out`` exists.
-      FileNotFoundError, ValueError: ``clip`` is no such folder.
+      FileNotFoundError, ValueError: ``clip`` is no such folder, or its text tower is too small for the
+        tokenizer.
     """
-    read_description(clip)
+    config, _ = read_description(clip)
+    check_vocab_size(config.text.vocab_size)
     with files.atomic_folder(out) as temporary:
         shutil.copytree(clip, temporary / CLIP)
         write_description(temporary, description)

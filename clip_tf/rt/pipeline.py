@@ -17,9 +17,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
-from clip_tf.image_preprocessing import Preprocessing, preprocess
+from clip_tf.image_preprocessing import Preprocessing, check_mode, preprocess
 from clip_tf.image_preprocessing_graph import training_crop
 from clip_tf.rt import samples
 from clip_tf.rt.class_balance import copies_per_class, draw_copies
@@ -27,6 +27,7 @@ from clip_tf.rt.prompt import apply_prompt
 from clip_tf.rt.samples import SampleSource
 from episodes import windows
 
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 Tokenize = Callable[[Sequence[str]], np.ndarray]
 
 
@@ -150,15 +151,20 @@ def _prepare(sample: dict[str, tf.Tensor], inputs: Inputs, crop_seed: int | None
 
 
 def decode_rgb(image: bytes | np.ndarray, name: str) -> np.ndarray:
-    """Decodes an image file to uint8 [H, W, 3] RGB; an array passes through.
+    """Decodes a PNG, JPEG, WEBP or BMP file to uint8 [H, W, 3] RGB; an array passes through.
 
     Raises:
-      ValueError: it is no image, or one that is cut off; the message names the sample.
+      ValueError: it is of another format, of more than 8 bits a channel, or cut off; the message names the
+        sample.
     """
     if isinstance(image, np.ndarray):
         return image
     try:
-        with Image.open(io.BytesIO(image)) as opened:
+        with Image.open(io.BytesIO(image), formats=FORMATS) as opened:
+            check_mode(opened)
             return np.asarray(opened.convert("RGB"))
+    except UnidentifiedImageError as error:
+        begins = bytes(image[:8])
+        raise ValueError(f"{name}: an image must be one of {FORMATS}. Received: {begins!r} …") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"{name}: the image cannot be read. Received: {error}") from error

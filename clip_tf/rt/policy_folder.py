@@ -16,7 +16,7 @@ import numpy as np
 from clip_tf.rt.action_scores import TRAINING, check_fusion
 from clip_tf.rt.action_table import action_specs
 from clip_tf.rt.prompt import PUBLISHED, apply_prompt
-from clip_tf.rt.vocabulary import Vocabulary, make_vocabulary
+from clip_tf.rt.vocabulary import Vocabulary, make_vocabulary, read_json_once
 from core import checkpoint_folder, files
 from core.spec import ArraySpec, PolicySpec
 
@@ -127,8 +127,8 @@ def read_description(folder: str | Path) -> PolicyDescription:
       ValueError: a file is not what it should be.
     """
     path = Path(folder) / DESCRIPTION
-    value = files.read_json(path)
     try:
+        value = read_json_once(path)
         vocabulary = Vocabulary.from_json(value.pop("vocabulary"))
         return PolicyDescription(vocabulary, **value)
     except (KeyError, TypeError, AttributeError, ValueError) as error:

@@ -3,6 +3,9 @@
 PUBLISHED = "what motion should the robot arm perform to complete the instruction '{}'?"
 
 
+_QUOTES = str.maketrans({"‘": "'", "’": "'", "ʼ": "'", "“": '"', "”": '"'})
+
+
 def apply_prompt(instruction: str, prompt: str = PUBLISHED) -> str:
     """Puts an instruction into the prompt; one that is in it already is returned as it is.
 
@@ -16,8 +19,16 @@ def apply_prompt(instruction: str, prompt: str = PUBLISHED) -> str:
     before, gap, after = prompt.partition("{}")
     if not gap or "{}" in after:
         raise ValueError(f"prompt must have '{{}}' exactly once. Received: {prompt!r}")
-    # Data sets differ in the case and spacing of their texts; the tokenizer evens both out.
-    text, head, tail = (part.strip().lower() for part in (instruction, before, after))
+    text, head, tail = _even(instruction), _even(before), _even(after)
+    if len(tail) > 1 and tail.endswith("?"):
+        text, tail = text.rstrip("? "), tail.rstrip("? ")
+    if head and before[-1:].isspace():  # "down" does not begin with "do ".
+        head, text = f"{head} ", f"{text} " if text == head else text
     if len(text) >= len(head) + len(tail) and text.startswith(head) and text.endswith(tail):
         return instruction
     return f"{before}{instruction}{after}"
+
+
+def _even(text: str) -> str:
+    """Data sets differ in case, spacing and quotes; the tokenizer evens them out as well."""
+    return " ".join(text.translate(_QUOTES).lower().split())

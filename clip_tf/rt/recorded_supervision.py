@@ -2,70 +2,60 @@
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import gin
 import numpy as np
+from absl import logging
 
-from clip_tf.rt import action_table, oxe_adjustments
+from clip_tf.rt import action_table
+from clip_tf.rt.action_layout import ActionLayout
 from clip_tf.rt.dominant_axis import (
     CLOSE_LABEL,
     NONE,
     OPEN_LABEL,
-    THIS_STEP,
     derive_supervision,
     to_finetuning_labels,
 )
-from clip_tf.rt.oxe_adjustments import Adjustment
+from clip_tf.rt.oxe_layouts import oxe_data_set
 from clip_tf.rt.paraphrases import draw_wording, wordings_of
-from clip_tf.rt.vocabulary import Vocabulary, make_vocabulary
+from clip_tf.rt.vocabulary import GRIPPER_CHANGE, Vocabulary, make_vocabulary
 
-
-@dataclasses.dataclass(frozen=True)
-class ActionLayout:
-    """Where the moves of the arm and the gripper are in the steps of a data set.
-
-    Attributes:
-      path: of the column with the six moves, position first.
-      start: its first number that is one of them.
-      gripper_path: of the gripper's column.
-      gripper_index: which of its numbers.
-      gripper_scale, gripper_offset: gripper = stored · scale + offset must be 1 for open, 0 for closed.
-      adjustment: its units and axes.
-      gripper_change: see ``dominant_axis``.
-      last_step_has_action: RLDS leaves the last step's action undefined; many data sets fill it all the same,
-        and the published preprocessing takes it.
-    """
-
-    path: str = "action"
-    start: int = 0
-    gripper_path: str = "action"
-    gripper_index: int = 6
-    gripper_scale: float = 1.0
-    gripper_offset: float = 0.0
-    adjustment: Adjustment = dataclasses.field(default_factory=Adjustment)
-    gripper_change: str = THIS_STEP
-    last_step_has_action: bool = True
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The paths that are read."""
-        return tuple(dict.fromkeys([self.path, self.gripper_path]))
+# No step of an arm is so long, in metres.
+_FAR = 0.5
+_UNITS = ("axes", "position_scale", "rotation_scale")
+LAYOUT_FIELDS = (*(f.name for f in dataclasses.fields(ActionLayout) if f.name != "adjustment"), *_UNITS)
+"""What ``make_action_layout`` takes besides a name."""
 
 
 @gin.configurable(module="clip_rt")
-def make_action_layout(oxe_name: str | None = None, **fields: object) -> ActionLayout:
-    """A layout by name of an Open X-Embodiment data set, and fields of ``ActionLayout``.
+def make_action_layout(oxe_name: str | None = None, **fields: Any) -> ActionLayout:
+    """A layout of recorded actions.
+
+    Args:
+      oxe_name: of an Open X-Embodiment data set; None for seven numbers in ``action``.
+      **fields: what differs: fields of ``ActionLayout``, and ``axes``, ``position_scale`` and
+        ``rotation_scale`` of ``oxe_adjustments.Adjustment``.
 
     Raises:
-      ValueError: the name is unknown.
+      ValueError: the name or a field is unknown, or a field is not valid.
     """
-    return ActionLayout(adjustment=oxe_adjustments.adjustment(oxe_name), **fields)  # type: ignore[arg-type]
+    unknown = sorted(set(fields) - set(LAYOUT_FIELDS))
+    if unknown:
+        raise ValueError(f"A layout of actions has the fields {LAYOUT_FIELDS}. Received: {unknown}")
+    units = {name: fields.pop(name) for name in _UNITS if name in fields}
+    layout = oxe_data_set(oxe_name).layout
+    if "axes" in units:
+        units["axes"] = tuple(units["axes"])
+    adjustment = dataclasses.replace(layout.adjustment, **units)
+    return dataclasses.replace(layout, adjustment=adjustment, **fields)
 
 
 class RecordedSupervision:
     """Derives labels and wordings of recorded episodes, by the dominant-axis rule.
 
-    A vocabulary that is not one of the published tables takes the class nearest to the dominant move.
+    A vocabulary that is not one of the published tables takes the class nearest to the dominant move; where
+    that does not move that way, or no class opens or closes, the step says nothing.
     """
 
     def __init__(self, layout: ActionLayout, vocabulary: Vocabulary) -> None:
@@ -76,24 +66,10 @@ class RecordedSupervision:
             (
                 name
                 for name in ("finetuned", "pretrained")
-                if make_vocabulary(name).phrases == vocabulary.phrases
+                if make_vocabulary(name).to_json() == vocabulary.to_json()
             ),
             None,
         )
-
-    def low_level_actions(self, columns: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Actions float64 [m, 7] in our convention, and the steps int64 [m] that they belong to.
-
-        Raises:
-          ValueError: a column is too narrow or holds no numbers.
-        """
-        layout = self.layout
-        moves = _numbers(columns, layout.path, layout.start + 6)[:, layout.start : layout.start + 6]
-        gripper = _numbers(columns, layout.gripper_path, layout.gripper_index + 1)
-        gripper = gripper[:, layout.gripper_index] * layout.gripper_scale + layout.gripper_offset
-        if not layout.last_step_has_action:
-            moves, gripper = moves[:-1], gripper[:-1]
-        return oxe_adjustments.adjust(np.concatenate([moves, gripper[:, None]], axis=1), layout.adjustment)
 
     def labels(self, columns: Mapping[str, np.ndarray]) -> np.ndarray:
         """The class of every step, int64 [n]; ``dominant_axis.NONE`` where a step says nothing.
@@ -102,9 +78,17 @@ class RecordedSupervision:
           columns: path -> array [n, …] of one episode.
 
         Raises:
-          ValueError: see ``low_level_actions`` and ``derive_supervision``.
+          ValueError: see ``ActionLayout.low_level_actions`` and ``derive_supervision``.
         """
-        actions, steps = self.low_level_actions(columns)
+        actions, steps = self.layout.low_level_actions(columns)
+        if len(actions) and np.abs(actions[:, :3]).max() > _FAR:
+            logging.log_first_n(
+                logging.WARNING,
+                "A step moves the arm by %.3g m. Moves must be in metres and radians, not normalised: look "
+                "at oxe_name, or position_scale and rotation_scale of the action layout.",
+                1,
+                float(np.abs(actions[:, :3]).max()),
+            )
         derived = derive_supervision(actions, self.layout.gripper_change)
         found = derived.labels
         if self._table == "finetuned":
@@ -130,17 +114,13 @@ class RecordedSupervision:
         if label == NONE:
             return NONE
         action = np.zeros(self.vocabulary.actions.shape[1])
+        actions = self.vocabulary.actions
         if label in (CLOSE_LABEL, OPEN_LABEL):
-            opens = label == OPEN_LABEL
-            return self.vocabulary.nearest(action, (1.0 if opens else -1.0) * action_table.OPEN)
+            target = action_table.OPEN if label == OPEN_LABEL else action_table.CLOSE
+            still = ~actions[:, :-1].any(axis=1) & (np.abs(actions[:, -1] - target) < GRIPPER_CHANGE)
+            return int(np.flatnonzero(still)[0]) if still.any() else NONE
+        if not actions[:, :-1].any():
+            return NONE
         action[axis] = value
-        return self.vocabulary.nearest(action)
-
-
-def _numbers(columns: Mapping[str, np.ndarray], path: str, width: int) -> np.ndarray:
-    column = np.asarray(columns[path])
-    if column.ndim != 2 or column.shape[1] < width or column.dtype.kind not in "fiu":
-        raise ValueError(
-            f"{path} must hold at least {width} numbers a step. Received: {column.dtype} {list(column.shape)}"
-        )
-    return column.astype(np.float64)
+        nearest = self.vocabulary.nearest(action)
+        return nearest if actions[nearest, axis] * value > 0 else NONE

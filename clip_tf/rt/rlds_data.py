@@ -10,8 +10,11 @@ import tensorflow as tf
 from absl import logging
 
 from clip_tf.rt import samples
+from clip_tf.rt.action_layout import ActionLayout
 from clip_tf.rt.dominant_axis import NONE
-from clip_tf.rt.recorded_supervision import ActionLayout, RecordedSupervision, make_action_layout
+from clip_tf.rt.oxe_layouts import oxe_data_set
+from clip_tf.rt.recorded_supervision import RecordedSupervision, make_action_layout
+from clip_tf.rt.rlds_steps import check_paths, instruction_texts
 from clip_tf.rt.vocabulary import Vocabulary
 from episodes import splits, windows
 from episodes.rlds import COLUMNS, EPISODE_ID, RldsSplit, open_rlds
@@ -85,6 +88,7 @@ class RldsSamples:
         def derive(episode_id: bytes, instructions: np.ndarray, *columns: np.ndarray) -> list[np.ndarray]:
             named = dict(zip(self._supervision.layout.columns, columns, strict=True))
             labels = self._labels({**named, self._instruction_key: instructions})
+            told = np.array(instruction_texts(instructions), object)
             kept = np.flatnonzero(labels != NONE)
             wordings = [
                 self._supervision.wording(
@@ -92,15 +96,16 @@ class RldsSamples:
                 )
                 for step in kept
             ]
-            return [kept.astype(np.int64), labels[kept], np.array(wordings, object).reshape(-1)]
+            texts = [told[kept].reshape(-1), np.array(wordings, object).reshape(-1)]
+            return [kept.astype(np.int64), labels[kept], *texts]
 
         def of_episode(episode: dict) -> tf.data.Dataset:
             columns = episode[COLUMNS]
             given = [columns[path] for path in self._supervision.layout.columns]
-            steps, labels, wordings = tf.numpy_function(
+            steps, labels, instructions, wordings = tf.numpy_function(
                 derive,
                 [episode[EPISODE_ID], columns[self._instruction_key], *given],
-                [tf.int64, tf.int64, tf.string],
+                [tf.int64, tf.int64, tf.string, tf.string],
                 stateful=False,
             )
             steps = tf.ensure_shape(steps, [None])
@@ -108,7 +113,7 @@ class RldsSamples:
             return tf.data.Dataset.from_tensor_slices(
                 {
                     samples.IMAGE: tf.gather(columns[self._image_key], steps),
-                    samples.INSTRUCTION: tf.gather(columns[self._instruction_key], steps),
+                    samples.INSTRUCTION: tf.ensure_shape(instructions, [None]),
                     samples.SUPERVISION: tf.ensure_shape(wordings, [None]),
                     samples.LABEL: tf.ensure_shape(labels, [None]),
                     samples.ID: tf.strings.join([name, tf.strings.as_string(steps)]),
@@ -123,7 +128,7 @@ class RldsSamples:
     def _labels(self, columns: dict[str, np.ndarray]) -> np.ndarray:
         """Labels of an episode; a step without an instruction says nothing."""
         labels = self._supervision.labels(columns)
-        told = [bool(text.strip()) for text in columns[self._instruction_key]]
+        told = [bool(text) for text in instruction_texts(columns[self._instruction_key])]
         return np.where(told, labels, NONE)
 
     def _part(self, episode_id: str) -> str:
@@ -139,8 +144,9 @@ def open_rlds_samples(
     validation_episodes: int | None = None,
     validation_fraction: float = 0.1,
     salt: str = "",
-    image_key: str = "observation/image",
-    instruction_key: str = "language_instruction",
+    oxe_name: str | None = None,
+    image_key: str | None = None,
+    instruction_key: str | None = None,
     layout: ActionLayout | None = None,
     paraphrases: bool = True,
 ) -> RldsSamples:
@@ -153,7 +159,9 @@ def open_rlds_samples(
       validation_episodes: exactly how many; None takes the share.
       validation_fraction: about which share of the episodes.
       salt: another salt holds others out.
-      image_key, instruction_key: paths in a step.
+      oxe_name: whose images, instructions and actions are where ``clip_tf.rt.oxe_layouts`` says; None for a
+        data set with seven numbers in ``action``, or one whose layout is given or configured.
+      image_key, instruction_key: paths in a step; None is the data set's.
       layout: where the actions are; None is ``make_action_layout``'s.
       paraphrases: whether training draws wordings, see ``clip_tf.rt.paraphrases``.
 
@@ -162,15 +170,18 @@ def open_rlds_samples(
         not fit the layout; a part without a step that says a class.
     """
     source = open_rlds(directory, split)
-    shape, dtype = tuple(source.feature(image_key).shape), np.dtype(source.feature(image_key).np_dtype)
-    if len(shape) != 3 or shape[-1] != 3 or dtype != np.uint8:
-        raise ValueError(f"{source.name}: {image_key} must be uint8 [H, W, 3]. Received: {dtype} {shape}")
+    data_set = oxe_data_set(oxe_name)
+    image_key = image_key or data_set.image_key
+    instruction_key = instruction_key or data_set.instruction_key
+    if layout is None:
+        layout = make_action_layout() if oxe_name is None else make_action_layout(oxe_name)
+    check_paths(source, layout, image_key, instruction_key)
     ids = [episode_id for episode_id, _ in source.read([instruction_key])]
     if validation_episodes is not None:
         held_out = splits.hold_out_by_hash(ids, validation_episodes, salt)
     else:
         held_out = frozenset(_held_out(ids, validation_fraction, salt))
-    supervision = RecordedSupervision(make_action_layout() if layout is None else layout, vocabulary)
+    supervision = RecordedSupervision(layout, vocabulary)
     opened = RldsSamples(source, held_out, supervision, image_key, instruction_key, paraphrases)
     for part in samples.PARTS:
         if not opened.counts(part).sum():

@@ -11,6 +11,7 @@ A sample is
     id           string [], names the sample in messages and draws
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -55,6 +56,9 @@ class SampleSource(Protocol):
         ...
 
 
+_DIGITS = re.compile(r"-?[0-9]{1,9}")
+
+
 def check_part(part: str) -> None:
     """Raises:
     ValueError: no such part.
@@ -69,10 +73,10 @@ def check_label(value: Any, num_classes: int, what: str) -> int:
     Raises:
       ValueError: it is none, or outside the vocabulary.
     """
-    try:
-        label = int(value)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{what}: the label must be an integer. Received: {value!r}") from error
+    is_number = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not is_number and not (isinstance(value, str) and _DIGITS.fullmatch(value)):
+        raise ValueError(f"{what}: the label must be an integer. Received: {value!r:.80}")
+    label = int(value)
     if not 0 <= label < num_classes:
         raise ValueError(
             f"{what}: the label must be in [0, {num_classes}), the vocabulary's classes. Received: {label}"

@@ -10,6 +10,7 @@ The published inference in this interface::
 """
 
 import collections
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,12 +19,21 @@ import tensorflow as tf
 
 from clip_tf.clip_model import ClipModel
 from clip_tf.converted_folder import load_clip, load_preprocessing
+from clip_tf.converted_folder import read_description as read_config
 from clip_tf.image_preprocessing import Preprocessing, preprocess
 from clip_tf.rt.action_scores import action_logits
 from clip_tf.rt.objective import unit_length
-from clip_tf.rt.policy_folder import CLIP, IMAGE, INSTRUCTION, PolicyDescription, read_description
+from clip_tf.rt.policy_folder import (
+    CLIP,
+    DESCRIPTION,
+    IMAGE,
+    INSTRUCTION,
+    PolicyDescription,
+    read_description,
+)
 from clip_tf.rt.prompt import apply_prompt
-from clip_tf.tokenizer import tokenize
+from clip_tf.tokenizer import check_vocab_size, tokenize
+from core import checkpoint_folder
 from core.policy import Observations, PolicyResult, State
 from core.spec import PolicySpec
 
@@ -50,7 +60,11 @@ class ClipRtPolicy:
           model: with its weights.
           description: of the policy.
           preprocessing: of the model's images; None for OpenAI's.
+
+        Raises:
+          ValueError: the text tower has fewer rows than the tokenizer has ids.
         """
+        check_vocab_size(model.config.text.vocab_size)
         self._model = model
         self._description = description
         self._spec = description.spec
@@ -102,8 +116,8 @@ class ClipRtPolicy:
           ``phrases`` (text), ``phrase_probabilities`` float32 and ``phrase_labels`` int64, each [n, k].
 
         Raises:
-          ValueError: an observation is missing or of another shape, the state is not of n clients, or
-            ``num_samples`` is not 0.
+          ValueError: an observation is missing or of another shape, the state is not of n clients or not in
+            [0, 1], ``num_samples`` is not 0, or the scores are not finite.
         """
         if num_samples:
             raise ValueError(f"CLIP-RT has no dropout: num_samples must be 0. Received: {num_samples}")
@@ -111,6 +125,11 @@ class ClipRtPolicy:
         gripper = self._check_state(state, len(texts))
         frames = tf.constant(np.stack([preprocess(image, self._preprocessing) for image in images]))
         logits = self._score(frames, tf.constant(self._instruction_features(texts))).numpy()
+        if not np.isfinite(logits).all():
+            raise ValueError(
+                "The model's scores must be finite: its weights are damaged, or overflow their type. "
+                f"Received: {int((~np.isfinite(logits)).sum())} of {logits.size} that are not"
+            )
         ranked = self._answers[np.argsort(-logits[:, self._answers], axis=1, kind="stable")]
         chosen = ranked[:, 0]
         actions = self._description.vocabulary.actions[chosen].copy()
@@ -182,25 +201,38 @@ class ClipRtPolicy:
         shapes = {name: np.shape(value) for name, value in state.items()}
         if shapes != {GRIPPER: (n, 1)}:
             raise ValueError(f"state must be {GRIPPER} [{n}, 1]. Received: {shapes}")
-        return np.asarray(state[GRIPPER], np.float32)
+        gripper = np.asarray(state[GRIPPER], np.float32)
+        if not ((gripper >= 0) & (gripper <= 1)).all():
+            raise ValueError(f"state's {GRIPPER} must be in [0, 1]. Received: {gripper.ravel()}")
+        return gripper
 
 
 def load_policy(
     folder: str | Path, dtype: str = "float32", encoder_source: str | None = None
 ) -> ClipRtPolicy:
-    """Loads a checkpoint folder, or one that ``clip_tf.rt.make_policy`` wrote.
+    """Loads a training run, a checkpoint folder, or one that ``clip_tf.rt.make_policy`` wrote.
 
     Args:
-      folder: as ``clip_tf.rt.policy_folder`` says.
+      folder: as ``clip_tf.rt.policy_folder`` says; of a training run the best checkpoint is meant.
       dtype: the towers compute in ``float32``, ``bfloat16`` or ``float16``; features are compared in float32.
       encoder_source: must be None: the text tower is the encoder, and is in the folder.
 
     Raises:
       FileNotFoundError: a file is missing.
-      ValueError: the folder or its weights do not fit, or an encoder is named.
+      ValueError: the folder or its weights do not fit, the text tower is too small for the tokenizer, or an
+        encoder is named.
     """
     if encoder_source is not None:
         raise ValueError(f"CLIP-RT encodes texts itself and takes no encoder. Received: {encoder_source!r}")
     folder = Path(folder)
+    if not (folder / DESCRIPTION).is_file():
+        with contextlib.suppress(FileNotFoundError):
+            folder = checkpoint_folder.resolve(folder)
+    if not (folder / DESCRIPTION).is_file():
+        raise FileNotFoundError(
+            f"A policy's folder must have {DESCRIPTION}. A folder of clip_tf.convert becomes one by "
+            f"python -m clip_tf.rt.make_policy. Received: {folder}"
+        )
+    check_vocab_size(read_config(folder / CLIP)[0].text.vocab_size)
     model = load_clip(folder / CLIP, dtype=dtype)
     return ClipRtPolicy(model, read_description(folder), load_preprocessing(folder / CLIP))

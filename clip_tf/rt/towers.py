@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from clip_tf import converted_folder
 from clip_tf.clip_model import ClipModel, openclip_variables
+from clip_tf.model_config import ClipConfig
 from clip_tf.rt import samples
 from clip_tf.rt.objective import Features, unit_length
 from clip_tf.weights.safetensors_file import open_safetensors
@@ -47,6 +48,25 @@ def encode_batch(model: ClipModel, batch: Mapping[str, tf.Tensor]) -> Features:
     return Features(unit_length(image), instruction, supervision)
 
 
+def check_config(config: ClipConfig, folder: str | Path) -> None:
+    """Raises:
+    FileNotFoundError: the folder is none of ``clip_tf.convert``.
+    ValueError: it is of another configuration.
+    """
+    if not (Path(folder) / converted_folder.CONFIG).is_file():
+        raise FileNotFoundError(
+            f"Weights to begin with are a folder that clip_tf.convert wrote, or a run of CLIP-RT. "
+            f"Received: {folder}"
+        )
+    stored, _ = converted_folder.read_description(folder)
+    if stored != config:
+        raise ValueError(
+            f"The weights must be of the configuration {config}; another is named by --gin_bindings "
+            f"\"clip_rt.make_model.name = 'ViT-B-32-quickgelu'\", or clip_rt.make_model.fields. "
+            f"Received: {stored} in {folder}"
+        )
+
+
 def load_weights(model: ClipModel, folder: str | Path) -> None:
     """Sets every variable from a converted folder, one after another.
 
@@ -54,12 +74,8 @@ def load_weights(model: ClipModel, folder: str | Path) -> None:
       FileNotFoundError: a file of the folder is missing.
       ValueError: the folder is of another configuration, or a weight does not fit.
     """
-    config, _ = converted_folder.read_description(folder)
-    if config != model.config:
-        raise ValueError(
-            f"The weights must be of the configuration {model.config}. Received: {config} in {folder}"
-        )
+    check_config(model.config, folder)
     path = Path(folder) / converted_folder.WEIGHTS
     with open_safetensors(path) as tensors:
-        converted_folder.check(tensors, config).raise_unless_ok(f"{path}")
+        converted_folder.check(tensors, model.config).raise_unless_ok(f"{path}")
         converted_folder.assign(model, tensors)

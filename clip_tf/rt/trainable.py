@@ -21,7 +21,7 @@ from clip_tf.rt.pipeline import Inputs, batches
 from clip_tf.rt.policy_folder import CLIP, PolicyDescription, write_description
 from clip_tf.rt.samples import SampleSource
 from clip_tf.rt.towers import LOG_SCALE, encode_batch, load_weights, part_of, trained_parameters
-from clip_tf.tokenizer import tokenize
+from clip_tf.tokenizer import check_vocab_size, tokenize
 from core.trainable import Evaluation
 
 OPTIMIZER_CHECKPOINT = "optimizer"
@@ -29,7 +29,12 @@ BEST_METRICS = ("loss", "top1_error")
 
 
 def inputs_of(model: ClipModel, preprocessing: Preprocessing, prompt: str) -> Inputs:
-    """What samples are made into for a model; texts that come again are not tokenised anew."""
+    """What samples are made into for a model; texts that come again are not tokenised anew.
+
+    Raises:
+      ValueError: the text tower has fewer rows than the tokenizer has ids.
+    """
+    check_vocab_size(model.config.text.vocab_size)
     context = model.config.text.context_length
 
     @functools.lru_cache(maxsize=8192)

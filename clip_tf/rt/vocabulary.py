@@ -15,6 +15,8 @@ import gin
 import numpy as np
 
 from clip_tf.rt import action_table
+from clip_tf.text_cleaning import clean
+from clip_tf.tokenizer import tokenize
 from core import files
 
 # A move of 20 cm weighs as much as a quarter turn.
@@ -47,6 +49,7 @@ class Vocabulary:
 
     phrases: tuple[str, ...]
     actions: np.ndarray
+    _labels: Mapping[str, int] = dataclasses.field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         actions = np.asarray(self.actions, np.float32)
@@ -61,7 +64,9 @@ class Vocabulary:
         for phrase in self.phrases:
             if not isinstance(phrase, str) or not phrase.strip():
                 raise ValueError(f"A phrase of a vocabulary must be a text. Received: {phrase!r}")
-        _require_different("phrase", self.phrases, [_normal(phrase) for phrase in self.phrases])
+        # What the tokenizer makes one of could never be told apart.
+        ids = tokenize(self.phrases).tolist() if self.phrases else []
+        _require_different("phrase", self.phrases, [tuple(row) for row in ids])
         for phrase, action in zip(self.phrases, actions, strict=True):
             if not np.isfinite(action).all():
                 raise ValueError(f"The action of {phrase!r} must be finite. Received: {action.tolist()}")
@@ -70,6 +75,8 @@ class Vocabulary:
                     f"The gripper, last number of {phrase!r}, must be in [0, 1]. Received: {action[-1]}"
                 )
         _require_different("action", self.phrases, [tuple(row) for row in actions.tolist()])
+        labels = {_normal(phrase): label for label, phrase in enumerate(self.phrases)}
+        object.__setattr__(self, "_labels", labels)
 
     def __len__(self) -> int:
         return len(self.phrases)
@@ -80,11 +87,22 @@ class Vocabulary:
         Raises:
           ValueError: it is not in the vocabulary.
         """
-        wanted = _normal(phrase)
-        for label, known in enumerate(self.phrases):
-            if _normal(known) == wanted:
-                return label
-        raise ValueError(f"phrase must be one of the vocabulary's {len(self)}. Received: {phrase!r}")
+        label = self._labels.get(_normal(phrase))
+        if label is None:
+            raise ValueError(f"phrase must be one of the vocabulary's {len(self)}. Received: {phrase!r}")
+        return label
+
+    def check_label(self, phrase: str, label: int, what: str) -> None:
+        """Raises:
+        ValueError: the phrase is the vocabulary's, of another class: data were made with another vocabulary.
+        """
+        known = self._labels.get(_normal(phrase), label)
+        if known != label:
+            raise ValueError(
+                f"{what}: {phrase!r} is class {known} of the vocabulary. Data that were made with another "
+                f"vocabulary (pretrained has 50 classes, finetuned 58) need it in training too, as "
+                f"clip_rt.make_vocabulary.source. Received: label {label}"
+            )
 
     def action_of(self, phrase: str) -> np.ndarray:
         """The low-level action of a phrase, float32 [7 or 8].
@@ -179,10 +197,11 @@ def load_vocabulary(path: str | Path) -> Vocabulary:
     path = Path(path)
     try:
         if path.suffix == ".json":
-            return Vocabulary.from_json(_read_json_once(path))
+            return Vocabulary.from_json(read_json_once(path))
         if path.suffix == ".csv":
             return _from_csv(path)
-    except ValueError as error:
+    # Numbers without end, objects without end, a quote that is never closed.
+    except (ValueError, OverflowError, RecursionError, csv.Error) as error:
         raise ValueError(f"{path}: {error}") from error
     raise ValueError(f"A vocabulary is a .json or a .csv file. Received: {path}")
 
@@ -225,7 +244,7 @@ def _from_csv(path: Path) -> Vocabulary:
     return Vocabulary(tuple(phrases), _matrix(phrases, rows))
 
 
-def _read_json_once(path: Path) -> Any:
+def read_json_once(path: Path) -> Any:
     """JSON whose keys must be different: Python would keep the last and renumber the labels."""
 
     def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -233,7 +252,7 @@ def _read_json_once(path: Path) -> Any:
         _require_different("phrase", keys, keys)
         return dict(pairs)
 
-    text = path.read_bytes().decode("utf-8")
+    text = path.read_bytes().decode("utf-8-sig")
     return json.loads(text, object_pairs_hook=object_of)
 
 
@@ -254,7 +273,7 @@ def _matrix(phrases: Sequence[str], rows: Sequence[Sequence[float]]) -> np.ndarr
 
 
 def _normal(phrase: str) -> str:
-    return " ".join(phrase.lower().split())
+    return clean(phrase).lower()
 
 
 def _require_different(what: str, names: Iterable[str], keys: Iterable[Any]) -> None:

@@ -9,20 +9,26 @@ import hashlib
 import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import gin
 import numpy as np
 import tensorflow as tf
+from absl import logging
 from tqdm import tqdm
 from webdataset.tariterators import group_by_keys, tar_file_iterator
 
 from clip_tf.rt import samples, shard_index
+from clip_tf.rt.vocabulary import Vocabulary, load_vocabulary
 from core import files
 from episodes import splits, windows
 
 MIXTURE = "mixture.json"
 """Beside the folders of shards: ``{"weights": {folder: weight}}``."""
+VOCABULARY = "vocabulary.json"
+"""Beside them as well: what their labels mean."""
+
+_WITHOUT_CONTENT = (tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.DIRTYPE)
 
 FIELDS = ("txt", "sup", "cls")
 IMAGES = ("jpg", "jpeg", "png")
@@ -33,7 +39,13 @@ class WebDatasetSamples:
     """Samples of shards, read one after another."""
 
     def __init__(
-        self, shards: Sequence[Path], weights: Sequence[float], num_classes: int, fraction: float, salt: str
+        self,
+        shards: Sequence[Path],
+        weights: Sequence[float],
+        num_classes: int,
+        fraction: float,
+        salt: str,
+        vocabulary: Vocabulary | None = None,
     ) -> None:
         """Takes what ``open_webdataset`` found; ``weights`` are of the shards."""
         self._shards = tuple(shards)
@@ -41,6 +53,7 @@ class WebDatasetSamples:
         self._num_classes = num_classes
         self._fraction = fraction
         self._salt = salt
+        self._vocabulary = vocabulary
         counts = {part: np.zeros(num_classes) for part in samples.PARTS}
         digest = hashlib.sha256(repr((self._weights, fraction, salt)).encode())
         for shard, weight in tqdm(
@@ -75,7 +88,7 @@ class WebDatasetSamples:
 
         def generate() -> Iterator[dict[str, Any]]:
             for shard, weight in shards:
-                for sample in read_shard(shard, self._num_classes):
+                for sample in read_shard(shard, self._num_classes, self._vocabulary):
                     if self._part(shard_index.episode_of(sample["__key__"])) != part:
                         continue
                     name = f"{shard.parent.name}/{shard.name}:{sample['__key__']}"
@@ -99,6 +112,19 @@ class WebDatasetSamples:
         return splits.split_by_hash(episode, fractions, self._salt)
 
 
+def check_same_vocabulary(path: Path, vocabulary: Vocabulary) -> None:
+    """Raises:
+    ValueError: the file holds another vocabulary.
+    """
+    stored = load_vocabulary(path)
+    if stored.to_json() != vocabulary.to_json():
+        raise ValueError(
+            f"{path}: these labels are of a vocabulary of {len(stored)} classes, {stored.phrases[:2]}…, "
+            f"and mean something else in another. Set clip_rt.make_vocabulary.source to this file, or to the "
+            f"preset that it is. Received: a vocabulary of {len(vocabulary)}, {vocabulary.phrases[:2]}…"
+        )
+
+
 def _episodes_of(shard: Path, num_classes: int) -> shard_index.Episodes:
     """What the shard holds, by its index or else by reading it."""
     found = shard_index.read_index(shard)
@@ -115,20 +141,61 @@ def _copies(weight: float, key: str) -> int:
     return int(weight) + (splits.hash_fraction(key) < weight % 1)
 
 
-def read_shard(shard: Path, num_classes: int) -> Iterator[dict[str, Any]]:
+def read_shard(
+    shard: Path, num_classes: int, vocabulary: Vocabulary | None = None
+) -> Iterator[dict[str, Any]]:
     """The samples of one tar file: ``__key__``, ``image`` (bytes), ``txt``, ``sup`` (str), ``cls`` (int).
 
     Raises:
-      ValueError: the file is not a whole tar file, or a sample lacks a field or has a wrong one; the message
-        names both.
+      ValueError: the file is not a whole tar file, or a sample lacks a field or has a wrong one, or a phrase
+        of the vocabulary with another label; the message names both.
     """
     with shard.open("rb") as file:
+        _check_whole(file, shard)
         try:
             entries = ({**entry, "__url__": str(shard)} for entry in tar_file_iterator(file))
             for sample in group_by_keys(entries):
-                yield _checked(sample, shard, num_classes)
+                checked = _checked(sample, shard, num_classes)
+                if vocabulary is not None:
+                    where = f"{shard}, sample {checked['__key__']!r}"
+                    vocabulary.check_label(checked["sup"], checked["cls"], where)
+                yield checked
         except (tarfile.TarError, EOFError) as error:
             raise ValueError(f"{shard} must be a whole tar file. Received: {error}") from error
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def _named(shards: list[Path], weights: dict[str, Any], root: Path) -> list[Path]:
+    """The shards of folders that a mixture names; another was taken out of it."""
+    kept = [shard for shard in shards if shard.parent.relative_to(root).as_posix() in weights]
+    left_out = {shard.parent.name for shard in shards} - {shard.parent.name for shard in kept}
+    if left_out:
+        logging.warning("%s: %s does not name %s; left out.", root, MIXTURE, sorted(left_out))
+    return kept
+
+
+def _check_whole(file: BinaryIO, shard: Path) -> None:
+    """Walks the headers to the end mark: tar readers stop quietly where one is damaged or missing."""
+    offset = 0
+    while True:
+        file.seek(offset)
+        header = file.read(tarfile.BLOCKSIZE)
+        if offset and header == bytes(tarfile.BLOCKSIZE):
+            break
+        try:
+            info = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
+        except tarfile.HeaderError as error:
+            raise ValueError(
+                f"{shard} must be a whole tar file. Received: at byte {offset}: {error}"
+            ) from error
+        size = 0 if info.type in _WITHOUT_CONTENT else info.size
+        offset += tarfile.BLOCKSIZE * (1 + -(-size // tarfile.BLOCKSIZE))
+    if file.read().strip(b"\0"):
+        raise ValueError(f"{shard} must be a whole tar file. Received: more after its end at byte {offset}")
+    file.seek(0)
 
 
 def _checked(sample: dict[str, Any], shard: Path, num_classes: int) -> dict[str, Any]:
@@ -148,11 +215,12 @@ def _checked(sample: dict[str, Any], shard: Path, num_classes: int) -> dict[str,
     return {"__key__": sample["__key__"], "image": image, **texts, "cls": label}
 
 
-@gin.configurable(module="clip_rt", denylist=["directory", "num_classes"])
+@gin.configurable(module="clip_rt", denylist=["directory", "num_classes", "vocabulary"])
 def open_webdataset(
     directory: str | Path,
     num_classes: int,
     *,
+    vocabulary: Vocabulary | None = None,
     weights: dict[str, float] | None = None,
     validation_fraction: float = 0.01,
     salt: str = "",
@@ -163,24 +231,32 @@ def open_webdataset(
     Args:
       directory: with the shards, or with a folder of them for each data set.
       num_classes: of the vocabulary.
+      vocabulary: must be the one of ``vocabulary.json``, which ``preprocess_oxe`` writes beside the shards,
+        and its phrases must have its labels; None asks for nothing.
       weights: folder -> how often a pass takes its samples, 1 where it is not named; of a weight such as 0.3
         a pass takes the samples that a draw names, other ones in each epoch. None takes those of
-        ``mixture.json``, where ``preprocess_oxe`` wrote one.
+        ``mixture.json``, where ``preprocess_oxe`` wrote one, and leaves out folders that it does not name.
       validation_fraction: the share of the episodes that is held out.
       salt: another salt holds others out.
 
     Raises:
       FileNotFoundError: there is no shard.
-      ValueError: a weight or a shard is not valid, or a part has no sample.
+      ValueError: a weight or a shard is not valid, a part has no sample, or the shards were made with another
+        vocabulary.
     """
     root = Path(directory)
-    shards = sorted(root.rglob("*.tar"))
+    # Hidden folders are what a run of preprocess_oxe that was killed left behind.
+    shards = [p for p in sorted(root.rglob("*.tar")) if not _is_hidden(p.relative_to(root))]
     if not shards:
         raise FileNotFoundError(f"There must be .tar files below the folder. Received: {root}")
+    if vocabulary is not None and (root / VOCABULARY).exists():
+        check_same_vocabulary(root / VOCABULARY, vocabulary)
     if weights is None:
         path = root / MIXTURE
         found = files.read_json(path) if path.exists() else {"weights": {}}
         weights = found.get("weights") if isinstance(found, dict) else None
+        if isinstance(weights, dict) and path.exists():
+            shards = _named(shards, weights, root)
     folders = {shard.parent.relative_to(root).as_posix() for shard in shards}
     numbers = isinstance(weights, dict) and all(
         isinstance(w, (int, float)) and 0 <= w <= _MAX_WEIGHT for w in weights.values()
@@ -191,11 +267,11 @@ def open_webdataset(
             f"Received: {weights}"
         )
     of_shards = [weights.get(shard.parent.relative_to(root).as_posix(), 1) for shard in shards]
-    source = WebDatasetSamples(shards, of_shards, num_classes, validation_fraction, salt)
+    source = WebDatasetSamples(shards, of_shards, num_classes, validation_fraction, salt, vocabulary)
     for part in samples.PARTS:
         if not source.counts(part).sum():
             raise ValueError(
-                f"{root}: the part {part!r} must have samples. Choose another validation_fraction or salt. "
-                f"Received: none with {validation_fraction}"
+                f"{root}: the part {part!r} must have samples. Choose another share or salt, in gin as "
+                f"clip_rt.open_webdataset.validation_fraction = 0.2. Received: {validation_fraction}"
             )
     return source

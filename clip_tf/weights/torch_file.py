@@ -1,6 +1,7 @@
-"""Reads PyTorch's ``.pt`` and ``.bin`` files: a zip archive of a pickle and raw numbers."""
+"""Reads PyTorch's ``.pt``, ``.pth`` and ``.bin`` files: a zip archive of a pickle and raw numbers."""
 
 import contextlib
+import itertools
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,10 +12,12 @@ import numpy as np
 from clip_tf.weights.safe_unpickler import ScriptObject, StorageRef, TensorRef, safe_unpickle
 from clip_tf.weights.stored_tensor import StoredTensor, Tensors, WeightFileError
 
-# The pickle of ViT-H with its optimiser is under 1 MB.
-_MAX_PICKLE = 64 << 20
-_MAX_DEPTH = 32
+# The pickle of ViT-H with its optimiser is under 1 MB, and a TorchScript module of it has about 700 in it.
+_MAX_PICKLE = 8 << 20
+_MAX_DEPTH, _MAX_MODULES = 32, 10_000
 STATE_DICT = "state_dict"
+# The pickled magic number with which that format begins.
+_LEGACY = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
 
 
 @contextlib.contextmanager
@@ -28,6 +31,33 @@ def open_torch_file(path: str | Path) -> Iterator[Tensors]:
       WeightFileError: the file is damaged, in the format before PyTorch 1.6, or its pickle asks for more
         than tensors need.
     """
+    with open_torch_checkpoint(path) as (tensors, _):
+        yield tensors
+
+
+@contextlib.contextmanager
+def open_torch_checkpoint(
+    path: str | Path, key: str = STATE_DICT
+) -> Iterator[tuple[Tensors, Mapping[str, Any]]]:
+    """A state dictionary, and what a training checkpoint holds beside it.
+
+    Args:
+      path: of the file.
+      key: under which a training checkpoint holds its state dictionary.
+
+    Yields:
+      name -> tensor, in the file's order, which can be read until the context ends; and the checkpoint's
+      other values, tensors likewise, empty for a bare state dictionary or a TorchScript module.
+
+    Raises:
+      WeightFileError: as for ``open_torch_file``.
+    """
+    path = Path(path)
+    with path.open("rb") as file:
+        if file.read(len(_LEGACY)) == _LEGACY:
+            raise WeightFileError(
+                f"{path} is in the format before PyTorch 1.6; load it and save it again with a newer PyTorch."
+            )
     try:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
@@ -35,8 +65,10 @@ def open_torch_file(path: str | Path) -> Iterator[Tensors]:
             f"{path} is no whole zip archive, as PyTorch writes since 1.6: {error}"
         ) from error
     with archive:
-        reader = _Reader(archive, Path(path))
-        yield {name: reader.tensor(ref) for name, ref in _state_dict(reader.pickled(), Path(path)).items()}
+        reader = _Reader(archive, path)
+        state, rest = _state_dict(reader.pickled(), path, key)
+        beside = {k: reader.tensor(v) if isinstance(v, TensorRef) else v for k, v in rest.items()}
+        yield {name: reader.tensor(ref) for name, ref in state.items()}, beside
 
 
 class _Reader:
@@ -99,13 +131,15 @@ class _Reader:
             raise WeightFileError(f"{self._path}: {name} is damaged: {error}") from error
 
 
-def _state_dict(content: Any, path: Path) -> dict[str, TensorRef]:
+def _state_dict(content: Any, path: Path, key: str) -> tuple[dict[str, TensorRef], dict[str, Any]]:
     if isinstance(content, ScriptObject):
         found: dict[str, TensorRef] = {}
-        _flatten(content, "", found, 0)
-        return found
-    if isinstance(content, Mapping) and isinstance(content.get(STATE_DICT), Mapping):
-        content = content[STATE_DICT]
+        _flatten(content, "", found, 0, itertools.count())
+        return found, {}
+    rest: dict[str, Any] = {}
+    if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+        rest = {name: value for name, value in content.items() if name != key}
+        content = content[key]
     if not isinstance(content, Mapping) or not content:
         raise WeightFileError(f"{path} holds no state dictionary. Received: {type(content).__name__}")
     for name, value in content.items():
@@ -114,11 +148,14 @@ def _state_dict(content: Any, path: Path) -> dict[str, TensorRef]:
                 f"{path}: a state dictionary maps names to tensors. "
                 f"Received: {str(name)[:80]!r} -> {type(value).__name__}"
             )
-    return dict(content)
+    return dict(content), rest
 
 
-def _flatten(module: ScriptObject, prefix: str, found: dict[str, TensorRef], depth: int) -> None:
-    if depth > _MAX_DEPTH or not isinstance(module.state, Mapping):
+def _flatten(
+    module: ScriptObject, prefix: str, found: dict[str, TensorRef], depth: int, modules: Iterator[int]
+) -> None:
+    # A module may be reached in many ways, so that few of them make a tree of any size.
+    if depth > _MAX_DEPTH or next(modules) > _MAX_MODULES or not isinstance(module.state, Mapping):
         raise WeightFileError(
             f"A TorchScript module is nested too deeply or empty. Received: {prefix[:80]!r}"
         )
@@ -126,4 +163,4 @@ def _flatten(module: ScriptObject, prefix: str, found: dict[str, TensorRef], dep
         if isinstance(value, TensorRef):
             found[f"{prefix}{name}"] = value
         elif isinstance(value, ScriptObject):
-            _flatten(value, f"{prefix}{name}.", found, depth + 1)
+            _flatten(value, f"{prefix}{name}.", found, depth + 1, modules)

@@ -28,6 +28,23 @@ def convolve(x: tf.Tensor, weights: Sequence[tf.Tensor]) -> tf.Tensor:
     return x
 
 
+def deconvolve(x: tf.Tensor, weights: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Transposed convolutions that undo the sizes of ``convolve``, leaky ReLU after each.
+
+    Args:
+      x: [n, h, w, channels].
+      weights: kernel [3, 3, outputs, inputs] and bias of the first convolution, of the second, and so on.
+
+    Returns:
+      [n, h', w', channels of the last].
+    """
+    for kernel, bias in zip(weights[::2], weights[1::2], strict=True):
+        _, height, width, _ = x.shape
+        shape = [tf.shape(x)[0], height + KERNEL - 1, width + KERNEL - 1, kernel.shape[2]]
+        x = leaky_relu(tf.nn.bias_add(tf.nn.conv2d_transpose(x, kernel, shape, 1, "VALID"), bias))
+    return x
+
+
 class ConvStack(tf.keras.layers.Layer):
     """Convolutions without padding, leaky ReLU after each."""
 
@@ -86,6 +103,9 @@ class DeconvStack(tf.keras.layers.Layer):
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """[n, h, w, inputs] -> [n, h + 6, w + 6, outputs]."""
-        for conv in self.convs:
-            x = leaky_relu(conv(x))
-        return x
+        return deconvolve(x, self.kernels_and_biases)
+
+    @property
+    def kernels_and_biases(self) -> list[tf.Variable]:
+        """The variables in the order of ``deconvolve``."""
+        return [v for conv in self.convs for v in (conv.kernel, conv.bias)]

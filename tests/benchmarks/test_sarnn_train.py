@@ -24,6 +24,8 @@ def side(seconds: list[float], memory: float) -> dict:
         "cpu_seconds": [2 * s for s in seconds],
         "peak_mb": 500 + memory,
         "step_mb": memory,
+        "threads": 2,
+        "others": 0.05 if memory < 200 else 0.7,
         "version": "v",
     }
 
@@ -45,14 +47,34 @@ def test_sides_run_in_turns_and_ratios_are_theirs_by_ours(monkeypatch: pytest.Mo
     monkeypatch.setattr(sarnn_train, "run", run)
     found = sarnn_train.compare(CASE, 2, 2, Path("eipl"), "python-with-torch")
     assert [c[0] for c in commands] == [sys.executable, "python-with-torch"] * 2
-    assert commands[0][-4:] == ["--case", "16x4x2", "--repeats", "2"]
-    assert commands[1][-4:] == ["16", "4", "2", "2"]
+    assert commands[0][-6:] == ["--case", "16x4x2", "--repeats", "2", "--threads", "0"]
+    assert commands[1][-6:] == [str(Path("eipl").resolve()), "16", "4", "2", "2", "0"]
     assert found["seconds_ratio"] == found["cpu_seconds_ratio"] == 2.0
     assert (found["step_mb_ratio"], found["peak_mb_ratio"]) == (3.0, round(800 / 600, 3))
     text = sarnn_train.describe(found)
     assert "16x16, T 4, batch 2" in text
     assert "EIPL / ours: 2.0" in text
+    assert "; quiet: other work took 0.05" in text
+    assert "NOT QUIET: other work took 0.7" in text
     assert "eipl" not in sarnn_train.compare(CASE, 2, 1)
+
+
+def test_without_a_checkout_the_stand_in_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    commands = []
+    monkeypatch.setattr(sarnn_train, "run", lambda c: (commands.append(c), side([1.0], 1))[1])
+    assert "eipl" in sarnn_train.compare(CASE, 2, 1, torch_python="python-with-torch", threads=1)
+    assert commands[1][2:] == ["-", "16", "4", "2", "2", "1"]
+
+
+def test_other_work_is_what_the_machine_did_without_the_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    burn = "import time\nwhile time.process_time() < 0.5: pass\nprint('{}')"
+    busy = iter([100.0, 100.0])
+    monkeypatch.setattr(sarnn_train, "busy_seconds", lambda: next(busy))
+    assert sarnn_train.run([sys.executable, "-c", burn])["others"] == 0.0
+    busy = iter([100.0, 1100.0])
+    assert sarnn_train.run([sys.executable, "-c", burn])["others"] > 1.0
+    monkeypatch.setattr(sarnn_train, "busy_seconds", lambda: None)
+    assert sarnn_train.run([sys.executable, "-c", "print('{}')"])["others"] is None
 
 
 def test_the_command_prints_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

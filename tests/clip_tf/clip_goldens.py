@@ -2,6 +2,9 @@
 
 import re
 import zlib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -83,3 +86,44 @@ def assert_close(got: np.ndarray, want: np.ndarray, tolerance: float, what: str)
     got = np.asarray(got)
     assert got.shape == want.shape, (what, got.shape, want.shape)
     np.testing.assert_allclose(got, want, rtol=0, atol=tolerance, err_msg=what)
+
+
+def load(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of a recording."""
+    with np.load(path) as recorded:
+        return {name: recorded[name] for name in recorded.files}
+
+
+def assert_each_is_compared(
+    recorded: Mapping[str, Any], check: Callable[[Mapping[str, Any]], object], exceptions: Iterable[str] = ()
+) -> None:
+    """Damages every array of a recording in turn: the check that passed must fail.
+
+    Args:
+      recorded: name -> array, number or text.
+      check: the comparison; it raises AssertionError where it sees a difference.
+      exceptions: names that are inputs, or may not be compared.
+    """
+    ignored = [name for name in recorded if name not in exceptions]
+    for name in list(ignored):
+        try:
+            check({**recorded, name: damaged(recorded[name])})
+        except AssertionError:
+            ignored.remove(name)
+    assert not ignored, f"recorded, but compared with nothing: {ignored}"
+
+
+def damaged(value: Any) -> Any:
+    """The same with another last element; of what is no number, another value."""
+    if isinstance(value, np.ndarray) and value.dtype.kind in "iuf":
+        value = np.array(value, order="C")
+        last = value.reshape(-1)[-1:]
+        last += 1 + abs(last) if value.dtype.kind == "f" else 1
+        return value
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return value + 1
+    if isinstance(value, (bool, np.bool_)):
+        return not value
+    if isinstance(value, list):
+        return [*value[:-1], damaged(value[-1])]
+    return np.asarray("[]") if isinstance(value, np.ndarray) else "damaged"

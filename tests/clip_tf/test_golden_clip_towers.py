@@ -1,5 +1,6 @@
 """CLIP's tokenizer, preprocessing, towers and checkpoints against recordings of the original code."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -11,13 +12,23 @@ from PIL import Image
 from clip_tf.clip_model import ClipModel, normalize, num_parameters, openclip_variables
 from clip_tf.convert import convert
 from clip_tf.converted_folder import load_clip
-from clip_tf.image_preprocessing import SQUASH, Preprocessing, preprocess, resize_and_crop
+from clip_tf.image_preprocessing import (
+    MEAN,
+    SQUASH,
+    STD,
+    Preprocessing,
+    preprocess,
+    resize_and_crop,
+    resized_sides,
+)
 from clip_tf.image_preprocessing_graph import preprocess_graph
 from clip_tf.model_config import ClipConfig
 from clip_tf.position_embedding import resize_image_positions, resize_text_positions
 from clip_tf.rt.action_table import finetuning_table
-from clip_tf.tokenizer import tokenize
+from clip_tf.tokenizer import CONTEXT_LENGTH, END, PADDING, START, tokenize
 from clip_tf.weights.layout import openclip_shapes, to_openclip
+from clip_tf.weights.name_maps import to_openclip as to_openclip_names
+from clip_tf.weights.stored_tensor import StoredTensor
 from tests.clip_tf import clip_goldens as recipe
 from tests.golden.golden_weights import fill
 from tests.golden_files import manifest, recordings
@@ -26,97 +37,112 @@ from tests.shared_data import shared
 
 @pytest.mark.parametrize("path", recordings("tokenizer_*.json"))
 def test_golden_clip_tokenizer(path):
-    items = json.loads(path.read_text(encoding="utf-8"))["items"]
+    recorded = json.loads(path.read_text(encoding="utf-8"))
+    meta = [recorded["meta"][name] for name in ("context_length", "sot", "eot", "pad")]
+    assert meta == [CONTEXT_LENGTH, START, END, PADDING]
+    items = recorded["items"]
     ids = tokenize([item["text"] for item in items])
     assert ids.dtype == np.int32 and ids.shape == (len(items), 77)
     for row, item in zip(ids, items, strict=True):
+        assert item["n"] == len(item["ids"]) == np.argmax(row) + 1, item["text"]
         np.testing.assert_array_equal(row, item["ids"] + [0] * (77 - len(item["ids"])), item["text"])
 
 
 @pytest.mark.parametrize("path", recordings("preprocess_*.npz"))
 def test_golden_clip_preprocess(path):
-    recorded = np.load(path)
-    cases = sorted({tuple(name.split("/")[:2]) for name in recorded.files if name.count("/") == 2})
+    """Both ways of preprocessing, on the synthetic images; the next test has the real one."""
+    recorded = {n: v for n, v in recipe.load(path).items() if not n.startswith("example/")}
+    cases = {tuple(name.split("/")[:2]) for name in recorded if name.count("/") == 2}
     assert cases
-    for name, size in cases:
-        if name == "example":
-            continue
-        image = recipe.synth(*recipe.IMAGES[name])
-        assert recipe.crc(image) == recorded[f"{name}/crc_input"]
-        pixels = resize_and_crop(image, int(size))
-        np.testing.assert_array_equal(pixels[::13, ::13], recorded[f"{name}/{size}/u8_sub"])
-        assert recipe.crc(pixels) == recorded[f"{name}/{size}/u8_crc"]
-        _check_normalised(recorded, f"{name}/{size}", preprocess(image, int(size)))
-        _check_normalised(recorded, f"{name}/{size}", preprocess_graph(image[None], int(size))[0].numpy())
-        if f"{name}/{size}/squash_u8_crc" in recorded:
-            assert (
-                recipe.crc(resize_and_crop(image, int(size), SQUASH))
-                == recorded[f"{name}/{size}/squash_u8_crc"]
-            )
-            how = Preprocessing(int(size), resize_mode=SQUASH)
-            np.testing.assert_array_equal(preprocess_graph(image[None], how)[0], preprocess(image, how))
+    got = {"mean": np.array(MEAN), "std": np.array(STD)}
+    for name, size_text in cases:
+        image, size = recipe.synth(*recipe.IMAGES[name]), int(size_text)
+        squash = Preprocessing(size, resize_mode=SQUASH)
+        normalised = preprocess(image, size)
+        np.testing.assert_array_equal(preprocess_graph(image[None], size)[0], normalised)
+        np.testing.assert_array_equal(preprocess_graph(image[None], squash)[0], preprocess(image, squash))
+        height, width = image.shape[:2]
+        got[f"{name}/crc_input"] = np.array(recipe.crc(image))
+        got[f"{name}/{size}/resized_wh"] = np.array(resized_sides(width, height, size))
+        got |= _named(f"{name}/{size}/u8", resize_and_crop(image, size), np.s_[::13, ::13])
+        got |= _named(f"{name}/{size}/squash_u8", resize_and_crop(image, size, SQUASH), np.s_[::13, ::13])
+        got |= _named(f"{name}/{size}/f32", normalised.transpose(2, 0, 1), np.s_[:, ::13, ::13])
+    _check_equal(got, recorded)
+    recipe.assert_each_is_compared(recorded, lambda damaged: _check_equal(got, damaged))
 
 
 @pytest.mark.parametrize("path", recordings("preprocess_*.npz"))
 def test_golden_clip_preprocess_example(path):
-    recorded = np.load(path)
+    recorded = {n: v for n, v in recipe.load(path).items() if n.startswith("example/")}
     example = Image.open(shared("data/clip_rt/example.png"))
-    for size in (224, 378):
-        _check_normalised(recorded, f"example/{size}", preprocess(example, size))
+    got: dict[str, np.ndarray] = {}
+    for size in {int(name.split("/")[1]) for name in recorded}:
+        image = preprocess(example, size).transpose(2, 0, 1)
+        got |= _named(f"example/{size}/f32", image, np.s_[:, ::13, ::13])
+    _check_equal(got, recorded)
+    recipe.assert_each_is_compared(recorded, lambda damaged: _check_equal(got, damaged))
 
 
-def _check_normalised(recorded, name, got):
-    channels_first = got.transpose(2, 0, 1)
-    np.testing.assert_array_equal(channels_first[:, ::13, ::13], recorded[f"{name}/f32_sub"])
-    assert recipe.crc(channels_first) == recorded[f"{name}/f32_crc"]
-    if f"{name}/f32_full" in recorded:
-        np.testing.assert_array_equal(channels_first, recorded[f"{name}/f32_full"])
+def _named(prefix, value, part):
+    return {
+        f"{prefix}_crc": np.array(recipe.crc(value)),
+        f"{prefix}_sub": value[part],
+        f"{prefix}_full": value,
+    }
+
+
+def _check_equal(got, recorded):
+    for name, want in recorded.items():
+        np.testing.assert_array_equal(got[name], want, err_msg=name)
 
 
 @pytest.mark.parametrize("path", recordings("model_*.npz"))
 def test_golden_clip_model(path):
-    recorded = np.load(path)
-    np.testing.assert_array_equal(recipe.text_ids(), recorded["text_ids"])
-    prefixes = sorted({name.partition("/")[0] for name in recorded.files} & {"gelu", "quick"})
+    recorded = recipe.load(path)
+    prefixes = sorted({name.partition("/")[0] for name in recorded} & {"gelu", "quick"})
     if prefixes:
         images = recipe.rnd("tiny.image", (4, 3, 32, 32)).transpose(0, 2, 3, 1)
-        for prefix in prefixes:
-            got = _outputs(recipe.filled(recipe.tiny_config(prefix == "quick")), images)
-            _check_model(got, recorded, f"{prefix}/", features=2e-5, hidden=2e-5)
+        got = {p: _outputs(recipe.filled(recipe.tiny_config(p == "quick")), images) for p in prefixes}
+        tolerances = {"features": 2e-5, "hidden": 2e-5}
     else:
         config = recipe.config_of(path.stem)
         size = config.vision.image_size
         images = [recipe.rnd(f"image{i}", (3, size, size)).transpose(1, 2, 0) for i in (0, 1)]
         images.append(preprocess(recipe.synth(*recipe.IMAGES["b"]), size))
-        images = np.stack(images[: len(recorded["image_features"])])
+        got = {"": _outputs(recipe.filled(config), np.stack(images[: len(recorded["image_features"])]))}
         is_base = config.vision.width <= 768
         tolerances = {"features": 1e-4, "hidden": 3e-4} if is_base else {"features": 3e-4, "hidden": 1e-3}
-        _check_model(_outputs(recipe.filled(config), images), recorded, "", **tolerances)
+    assert len(recorded) >= 16
+
+    def check(compared):
+        for name, want in compared.items():
+            prefix, rest = name.split("/") if prefixes and "/" in name else ("", name)
+            if name == "text_ids":
+                np.testing.assert_array_equal(recipe.text_ids(), want)
+            else:
+                _check_output(got[prefix], rest, want, **tolerances)
+
+    check(recorded)
+    recipe.assert_each_is_compared(recorded, check)
 
 
-def _check_model(got, recorded, prefix, *, features, hidden):
-    """Compares all that is recorded below a prefix."""
-    names = [n.removeprefix(prefix) for n in recorded.files if n.startswith(prefix)]
-    assert len(names) >= 16
-    for name in names:
-        if name in ("text_ids", "pred"):
-            continue
-        want = recorded[prefix + name]
-        value, inside = got[name.removeprefix("sub/")], not name.endswith(("features", "norm", "proj"))
-        if name.startswith("sub/"):
-            value = value[:, :: 5 if "tblock" in name else 7, ::37]
-        elif name == "action_features":
-            value = value[:: -(-len(value) // len(want))]
-        elif name == "ln_final" and want.ndim == 2:
-            value = value[0]
-        elif name == "logit_scale":
-            value = value.reshape(want.shape)
-        elif len(value) != len(want):
-            value = value[[0, 2]] if name == "ln_post" else value[: len(want)]
-        tolerance = 1e-5 if name == "action_probs" else hidden if inside and value.ndim > 2 else features
-        recipe.assert_close(value, want, tolerance, prefix + name)
-    if prefix + "pred" in recorded:
-        np.testing.assert_array_equal(got["action_probs"].argmax(1), recorded[prefix + "pred"])
+def _check_output(got, name, want, *, features, hidden):
+    if name == "pred":
+        np.testing.assert_array_equal(got["action_probs"].argmax(1), want)
+        return
+    value, inside = got[name.removeprefix("sub/")], not name.endswith(("features", "norm", "proj"))
+    if name.startswith("sub/"):
+        value = value[:, :: 5 if "tblock" in name else 7, ::37]
+    elif name == "action_features":
+        value = value[:: -(-len(value) // len(want))]
+    elif name == "ln_final" and want.ndim == 2:
+        value = value[0]
+    elif name == "logit_scale":
+        value = value.reshape(want.shape)
+    elif len(value) != len(want):
+        value = value[[0, 2]] if name == "ln_post" else value[: len(want)]
+    tolerance = 1e-5 if name == "action_probs" else hidden if inside and value.ndim > 2 else features
+    recipe.assert_close(value, want, tolerance, name)
 
 
 def _outputs(model: ClipModel, images: np.ndarray) -> dict[str, np.ndarray]:
@@ -148,16 +174,22 @@ def _outputs(model: ClipModel, images: np.ndarray) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("path", recordings("pos_embed_resize_*.npz"))
 def test_golden_clip_pos_embed_resize(path):
-    recorded = np.load(path)
-    for name in recorded.files:
-        kind, before, _, after = name.split("_")
-        old, new = int(before), int(after)
-        if kind == "vis":
-            got = resize_image_positions(fill(f"visual.positional_embedding.{old}", (old * old + 1, 8)), new)
-        else:
-            got = resize_text_positions(fill(f"positional_embedding.{old}", (old, 8)), new)
-        assert got.dtype == np.float32
-        recipe.assert_close(got, recorded[name], 2e-6, name)
+    recorded = recipe.load(path)
+
+    def check(compared):
+        for name, want in compared.items():
+            kind, before, _, after = name.split("_")
+            old, new = int(before), int(after)
+            if kind == "vis":
+                values = fill(f"visual.positional_embedding.{old}", (old * old + 1, 8))
+                got = resize_image_positions(values, new)
+            else:
+                got = resize_text_positions(fill(f"positional_embedding.{old}", (old, 8)), new)
+            assert got.dtype == np.float32
+            recipe.assert_close(got, want, 2e-6, name)
+
+    check(recorded)
+    recipe.assert_each_is_compared(recorded, check)
 
 
 def _checkpoints(pattern: str) -> list:
@@ -180,13 +212,44 @@ def test_golden_clip_checkpoint(path: Path, tmp_path):
         np.testing.assert_array_equal(got, want, err_msg=key)
 
 
-@pytest.mark.parametrize("name", json.loads(manifest("clip_state_dict_manifest.json").read_text()))
-def test_golden_clip_keys_and_shapes(name):
-    recorded = json.loads(manifest("clip_state_dict_manifest.json").read_text())[name]
-    config = ClipConfig.from_name(name)
-    assert ClipConfig.from_json(recorded["config"]) == config
-    assert {k: list(s) for k, s in openclip_shapes(config).items()} == recorded["state_dict"]
-    assert sum(int(np.prod(s)) for s in openclip_shapes(config).values()) == recorded["num_params"]
+@pytest.mark.parametrize("path", recordings("*state_dict_manifest.json"))
+def test_golden_clip_keys_and_shapes(path):
+    recorded = json.loads(path.read_text())
+    assert recorded
+    for name, expected in recorded.items():
+        config = ClipConfig.from_name(name)
+        assert ClipConfig.from_json(expected["config"]) == config
+        shapes = openclip_shapes(config)
+        numbers = {key: int(np.prod(shape)) for key, shape in shapes.items()}
+        got = {
+            "config": expected["config"],
+            "num_params": sum(numbers.values()),
+            "n_keys": len(shapes),
+            "visual_params": sum(n for key, n in numbers.items() if key.startswith("visual.")),
+            "state_dict": {key: list(shape) for key, shape in shapes.items()},
+        }
+        assert got == expected, name
+
+
+@pytest.mark.parametrize("path", recordings("hf_name_map.json"))
+def test_golden_clip_hugging_face_names(path):
+    """The recorded names become all of OpenCLIP's keys, thirds joined and projections transposed."""
+    names = json.loads(path.read_text())["map_tiny"]
+    layers = {key.split("resblocks.")[1].split(".")[0] for key in names if "resblocks." in key}
+    config = recipe.tiny_config(True)
+    vision, text = (dataclasses.replace(tower, layers=len(layers)) for tower in (config.vision, config.text))
+    shapes = openclip_shapes(dataclasses.replace(config, vision=vision, text=text))
+    assert set(names) == set(shapes)
+    theirs, values = {}, {key: recipe.standin(key, shape) for key, shape in shapes.items()}
+    for key, value in values.items():
+        value = value.T if key in ("visual.proj", "text_projection") else value
+        parts = np.split(value, len(names[key])) if len(names[key]) > 1 else [value]
+        for name, part in zip(names[key], parts, strict=True):
+            theirs[name] = StoredTensor(part.shape, part.dtype, lambda part=part: part)
+    tensors, unknown = to_openclip_names(theirs)
+    assert not unknown and set(tensors) == set(shapes)
+    for key, tensor in tensors.items():
+        np.testing.assert_array_equal(tensor.read(), values[key], err_msg=key)
 
 
 def test_golden_clip_variables_are_the_keys():

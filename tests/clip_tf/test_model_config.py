@@ -49,6 +49,7 @@ def test_the_width_of_an_mlp_is_truncated():
         ("vision_cfg", "layers", True, "must be int"),
         ("vision_cfg", "width", "768", "must be int"),
         ("vision_cfg", "width", 0, "positive"),
+        ("vision_cfg", "layers", 1 << 20, "layers must be positive and at most 512"),
         ("vision_cfg", "width", 1 << 40, "positive"),
         ("vision_cfg", "width", 100, "multiple of head_width"),
         ("vision_cfg", "image_size", 8, "at least patch_size"),

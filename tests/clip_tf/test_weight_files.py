@@ -1,9 +1,11 @@
 """Weight files: what the unpickler refuses, damaged archives, views, safetensors, names in the wild."""
 
+import collections
 import io
 import json
 import os
 import pickle
+import struct
 import zipfile
 from pathlib import Path
 
@@ -161,6 +163,65 @@ def test_damaged_pickles_are_refused(content, tmp_path):
 def test_wrong_tensors_are_refused(content, message, tmp_path):
     with pytest.raises(WeightFileError, match=message):
         read(archive(tmp_path / "x.pt", content))
+
+
+def doubled(levels: int) -> bytes:
+    """A tuple of twice the one before: small in memory, endless as text or to hash."""
+    return b")" + b"".join(b"q%ch%c\x86" % (i, i) for i in range(levels))
+
+
+def modules(levels: int) -> bytes:
+    """Each module has the one before as two attributes."""
+    content = b"\x80\x02c__torch__\nM\n)\x81}b"
+    for i in range(levels):
+        name = bytes([i])
+        content += b"q" + name + b"0c__torch__\nM\n)\x81}(X\1\0\0\0ah" + name + b"X\1\0\0\0bh" + name + b"ub"
+    return content + b"."
+
+
+# What must be refused at once: each took minutes or all memory.
+ENDLESS = {
+    "memo": b"\x80\x02Nr" + struct.pack("<I", 0x3FFFFFFF) + b".",
+    "reference": b"\x80\x02" + doubled(60) + b"Q.",
+    "tensor": b"\x80\x02"
+    + REBUILD
+    + b"("
+    + STORAGE % (b"FloatStorage", 2)
+    + b"K\0"
+    + doubled(60)
+    + b"h\2\x89NtR.",
+    "key": b"\x80\x02}" + doubled(60) + b"Ns.",
+    "keys": b"\x80\x02}(" + doubled(60) + b"Nu.",
+    "ordered": b"\x80\x02ccollections\nOrderedDict\n](" + doubled(60) + b"N\x86e\x85R.",
+    "set": b"\x80\x04\x8f(" + doubled(60) + b"\x90.",
+    "modules": modules(31),
+    "bytes": b"\x80\x05\x96" + struct.pack("<Q", 1 << 36) + b".",
+    "number": b"\x80\x02cnumpy\ndtype\n" + doubled(60) + b"\x85R.",
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_small_pickles_that_ask_for_the_world_are_refused(name, tmp_path):
+    with pytest.raises(WeightFileError):
+        read(archive(tmp_path / "x.pt", ENDLESS[name]))
+
+
+def test_a_checked_tensor_cannot_be_changed(tmp_path):
+    """State that is given to a tensor after its bounds were checked would read beside its storage."""
+    change = b"}X\6\0\0\0offsetJ\0\0\0\x10sb"
+    for content in (state(tensor() + change), state(tensor() + b"N" + change[:-1] + b"\x86b")):
+        with pytest.raises(WeightFileError, match="changes a TensorRef"):
+            read(archive(tmp_path / "x.pt", content))
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_a_checkpoint_of_any_protocol(protocol, tmp_path):
+    """What training checkpoints hold beside tensors: numbers, texts, lists, nested dictionaries."""
+    beside = {"epoch": 3, "name": "x", "lr": 0.5, "groups": [{"betas": (0.9, 0.98), "on": True, 0: None}]}
+    content = pickle.dumps(beside, protocol)
+    assert safe_unpickle(content) == beside
+    ordered = pickle.dumps(collections.OrderedDict(a=1, b=2), protocol)
+    assert list(safe_unpickle(ordered).items()) == [("a", 1), ("b", 2)]
 
 
 def test_a_missing_storage_is_named(tmp_path):

@@ -1,7 +1,11 @@
-"""The recipe of SARNN's recordings: stand-in weights by PyTorch name, configurations from cases.json."""
+"""The recipe of SARNN's recordings: stand-in weights by PyTorch name, configurations from cases.json.
 
+``load`` notes which arrays are read, so that a test can tell which ones nobody compares.
+"""
+
+import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +16,59 @@ from sarnn_tf.clip_sarnn import ClipSarnn
 from sarnn_tf.sarnn import Sarnn
 from sarnn_tf.torch_layout import load_torch, table
 from tests.golden.golden_weights import fill
+from tests.golden_files import recordings
+
+_READ: dict[Path, set[str]] = {}
+
+
+class Recording(Mapping[str, np.ndarray]):
+    """The arrays of a recording whose names begin with a prefix, by the rest of the name.
+
+    An array is read when it is asked for.
+    """
+
+    def __init__(self, path: Path, prefix: str = "") -> None:
+        self._path, self._prefix = path, prefix
+        self._names = [n.removeprefix(prefix) for n in _open(path).files if n.startswith(prefix)]
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._names:
+            raise KeyError(f"{self._path.name} has no {self._prefix}{name}")
+        _READ.setdefault(self._path, set()).add(self._prefix + name)
+        return _open(self._path)[self._prefix + name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def part(self, name: str) -> "Recording":
+        """What begins with ``name`` and a dot."""
+        return Recording(self._path, f"{self._prefix}{name}.")
+
+
+@functools.cache
+def _open(path: Path) -> np.lib.npyio.NpzFile:
+    return np.load(path, allow_pickle=False)
+
+
+def load(path: Path) -> Recording:
+    """A recording."""
+    return Recording(path)
+
+
+def recordings_with(pattern: str, part: str) -> list[object]:
+    """Parameters for every recording that has a part of that name, see ``golden_files.recordings``."""
+    return [found for found in recordings(pattern) if load(found.values[0]).part(part)]
+
+
+def never_read(path: Path) -> set[str]:
+    """The arrays of a recording that no test has asked for so far."""
+    return set(load(path)) - _READ.get(path, set())
 
 
 def cases_of(recording: Path) -> dict[str, dict]:
@@ -53,8 +110,3 @@ def every_nth(image: np.ndarray, recorded_height: int) -> np.ndarray:
     """The pixels of [..., h, w, c] that a recording of that height kept."""
     n = image.shape[-3] // recorded_height
     return image[..., ::n, ::n, :]
-
-
-def prefixed(recording: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
-    """What a recording has under ``prefix`` and a dot, by the rest of the name."""
-    return {k.removeprefix(prefix + "."): recording[k] for k in recording if k.startswith(prefix + ".")}

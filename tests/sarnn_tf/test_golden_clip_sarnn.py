@@ -1,6 +1,6 @@
 """CLIP-SARNN against the recordings of the published code, and of its corrected CLIP branch.
 
-Parts ``tiny.*`` and ``corr.tokens`` need CLIP's towers and are held against those, elsewhere.
+The frozen towers themselves are held against their recordings in ``test_golden_frozen_clip``.
 """
 
 from pathlib import Path
@@ -12,17 +12,28 @@ import tensorflow as tf
 from core.named_variables import named_variables
 from sarnn_tf.clip_keypoints import ClipKeypoints
 from sarnn_tf.clip_sarnn import ClipSarnn, ClipSarnnOutput, Observations
+from sarnn_tf.data.batch import Batch
 from sarnn_tf.image_modality import IMAGE, ImageModality
 from sarnn_tf.image_resize import resize
 from sarnn_tf.layers.spatial_softmax import spatial_softmax
 from sarnn_tf.loss_scheduler import LossScheduler
-from sarnn_tf.losses import LossWeights, sequence_losses, total_loss
+from sarnn_tf.losses import LossWeights
 from sarnn_tf.optimizer import make_adamw
 from sarnn_tf.stratified_split import stratified_split, tasks_by_thirds
 from sarnn_tf.torch_layout import table
+from sarnn_tf.training_step import losses_and_gradients
 from tests.golden.golden_weights import fill
 from tests.golden_files import recordings
-from tests.sarnn_tf.sarnn_goldens import cases_of, every_nth, filled, images, last_channels, prefixed
+from tests.sarnn_tf.sarnn_goldens import (
+    Recording,
+    cases_of,
+    every_nth,
+    filled,
+    images,
+    last_channels,
+    load,
+    recordings_with,
+)
 
 Y_IMAGE, VALUE, POINT, LOSS, PARAMETER = 4e-7, 4e-6, 1.6e-5, 1e-6, 2e-5
 BRANCH_POINT = 3e-5
@@ -33,11 +44,14 @@ published = pytest.mark.parametrize(
     [
         pytest.param(found.values[0], case, id=f"{found.id}-{case}")
         for found in recordings("clip_sarnn_golden*.npz")
-        for case, _, rest in (key.partition(".") for key in np.load(found.values[0]).files)
+        for case, _, rest in (key.partition(".") for key in load(found.values[0]))
         if rest == "temperature"
     ],
 )
-whole = pytest.mark.parametrize("path", recordings("clip_sarnn_golden*.npz"))
+full, corrected, training = (
+    pytest.mark.parametrize("path", recordings_with("clip_sarnn_golden*.npz", part))
+    for part in ("full", "corr", "train")
+)
 data_sets = pytest.mark.parametrize("path", recordings("clip_dataset_golden*.npz"))
 
 
@@ -56,9 +70,7 @@ def model_of(path: Path, temperature: float, *, use_clip: bool, transposed: bool
     return filled(model)
 
 
-def compare(
-    output: ClipSarnnOutput, aux: dict[str, tf.Tensor], recorded: dict[str, np.ndarray], y_image: str
-) -> None:
+def compare(output: ClipSarnnOutput, aux: dict[str, tf.Tensor], recorded: Recording, y_image: str) -> None:
     expected = last_channels(recorded[y_image])
     found = every_nth(output.images[IMAGE].numpy(), expected.shape[2])
     np.testing.assert_allclose(found, expected, atol=Y_IMAGE, rtol=0)
@@ -75,7 +87,7 @@ def compare(
 @pytest.mark.parametrize("transposed", [True, False])
 @published
 def test_golden_without_clip(path: Path, case: str, transposed: bool) -> None:
-    recorded = prefixed(np.load(path), case)
+    recorded = load(path).part(case)
     model = model_of(path, float(recorded["temperature"]), use_clip=False, transposed=transposed)
     observations = Observations({IMAGE: images(recorded["images_u8"])}, tf.constant(recorded["joints"]))
     output, _, aux = model(observations)
@@ -83,9 +95,9 @@ def test_golden_without_clip(path: Path, case: str, transposed: bool) -> None:
 
 
 @pytest.mark.parametrize("transposed", [True, False])
-@whole
+@full
 def test_golden_with_clip_map(path: Path, transposed: bool) -> None:
-    recorded = prefixed(np.load(path), "full")
+    recorded = load(path).part("full")
     model = model_of(path, 5e-5, use_clip=True, transposed=transposed)
     maps = recorded["feature_maps"]
     frames = images(recorded["images_u8"])
@@ -96,9 +108,9 @@ def test_golden_with_clip_map(path: Path, transposed: bool) -> None:
     compare(output, aux, recorded, "y_image" if transposed else "y_image_untransposed")
 
 
-@whole
+@corrected
 def test_golden_corrected_branch(path: Path) -> None:
-    recorded = prefixed(np.load(path), "corr")
+    recorded = load(path).part("corr")
     patches, text = tf.constant(recorded["feature_map"]), tf.constant(recorded["text"])
     features, k = patches.shape[-1], recorded["heatmap"].shape[1]
     temperatures = [n.removeprefix("keys_T") for n in recorded if n.startswith("keys_T")]
@@ -120,51 +132,42 @@ def test_golden_corrected_branch(path: Path) -> None:
             np.testing.assert_allclose(np.moveaxis(found.numpy(), -1, 1), recorded[name], atol=1e-6)
 
 
-@whole
+@corrected
 def test_golden_corrected_points_are_those_of_the_recorded_heatmap(path: Path) -> None:
-    recorded = prefixed(np.load(path), "corr")
+    recorded = load(path).part("corr")
     for temperature in ("5e-05", "0.001", "0.01"):
         heatmap = tf.constant(np.moveaxis(recorded["heatmap"], 1, -1))
         points, _ = spatial_softmax(heatmap, float(temperature))
         np.testing.assert_allclose(points, recorded[f"keys_T{temperature}"], atol=POINT)
 
 
-@whole
+@training
 def test_golden_training(path: Path) -> None:
     """Three steps of the published trainer: AdamW, the scheduler at its 500th call, the heatmap mirrored."""
-    recorded = prefixed(np.load(path), "train")
+    recorded = load(path).part("train")
     model = model_of(path, 1e-2, use_clip=False, transposed=True)
     entries, variables = table(model), named_variables(model)
-    trained = [variables[e.variable] for e in entries.values()]
-    optimizer = make_adamw(trained)
-    x, y = images(recorded["x_img_u8"]), images(recorded["y_img_u8"])
+    optimizer = make_adamw(model.trainable_variables)
+    x, y = ({IMAGE: images(recorded[f"{name}_img_u8"])} for name in ("x", "y"))
     joints = tf.constant(recorded["joint"])
+    real, episodes = tf.ones(joints.shape[:2], tf.bool), tf.fill(joints.shape[:1], "")
+    batch = Batch(Observations(x, joints), y, joints, real, episodes)
     losses = []
     for step in range(3):
-        with tf.GradientTape() as tape:
-            output, _, _ = model(Observations({IMAGE: x[:, :-1]}, joints[:, :-1]))
-            parts = sequence_losses(
-                output.images,
-                output.joints,
-                output.encoder_points,
-                output.decoder_points,
-                {IMAGE: y},
-                joints,
-            )
-            loss = total_loss(parts, LossWeights(1.0, 1.1, 1.0), LossScheduler().at(500 + step))
-        losses.append(float(loss))
-        optimizer.apply(tape.gradient(loss, trained))
-        for key, expected in recorded.items():
-            if key.startswith(f"after{step + 1}."):
-                entry = entries[key.removeprefix(f"after{step + 1}.")]
-                found = entry.to_torch(variables[entry.variable].numpy())
-                np.testing.assert_allclose(found, expected, atol=PARAMETER, rtol=0, err_msg=key)
+        share = LossScheduler().at(500 + step)
+        losses_now, gradients = losses_and_gradients(model, batch, LossWeights(1.0, 1.1, 1.0), share)
+        losses.append(float(losses_now["loss"]))
+        optimizer.apply(gradients)
+        after = recorded.part(f"after{step + 1}")
+        for name, expected in after.items():
+            found = entries[name].to_torch(variables[entries[name].variable].numpy())
+            np.testing.assert_allclose(found, expected, atol=PARAMETER, rtol=0, err_msg=name)
     np.testing.assert_allclose(losses, recorded["losses"], atol=LOSS, rtol=0)
 
 
 @data_sets
 def test_golden_area_resize(path: Path) -> None:
-    recording = np.load(path)
+    recording = load(path)
     x = recording["x"]
     np.testing.assert_array_equal(resize(x, 16, 24), recording["area_24x16"])
     np.testing.assert_array_equal(resize(x, 64, 80), recording["area_up"])
@@ -175,8 +178,8 @@ def test_golden_area_resize(path: Path) -> None:
 
 @data_sets
 def test_golden_stratified_split(path: Path) -> None:
-    recording = np.load(path)
-    names = [n for n in recording.files if n.startswith("split")]
+    recording = load(path)
+    names = [n for n in recording if n.startswith("split")]
     assert len(names) >= 3
     for name in names:
         n = int(name.removeprefix("split").removesuffix("_test"))

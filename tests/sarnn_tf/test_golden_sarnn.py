@@ -10,13 +10,16 @@ import pytest
 import tensorflow as tf
 
 from core.named_variables import named_variables
+from sarnn_tf.clip_sarnn import Observations
+from sarnn_tf.data.batch import Batch
 from sarnn_tf.loss_scheduler import LossScheduler
 from sarnn_tf.losses import LossWeights, sequence_losses, total_loss
 from sarnn_tf.optimizer import make_adam
 from sarnn_tf.sarnn import Sarnn, SarnnOutput
 from sarnn_tf.torch_layout import table
+from sarnn_tf.training_step import losses_and_gradients
 from tests.golden_files import recordings
-from tests.sarnn_tf.sarnn_goldens import cases_of, every_nth, filled, images, last_channels, prefixed
+from tests.sarnn_tf.sarnn_goldens import Recording, cases_of, every_nth, filled, images, last_channels, load
 
 IMAGE, VALUE, POINT, LOSS, GRADIENT, PARAMETER = 4e-7, 4e-6, 1.6e-5, 1e-7, 3e-5, 2e-5
 SOFT = 1e-2
@@ -40,7 +43,7 @@ def cases(pattern: str, *, training: bool) -> list[object]:
 
 
 def has_case(path: Path, name: str) -> bool:
-    return any(key.startswith(f"{name}.") for key in np.load(path).files)
+    return any(key.startswith(f"{name}.") for key in load(path))
 
 
 passes = pytest.mark.parametrize(("path", "case"), cases("sarnn_golden*.npz", training=False))
@@ -60,7 +63,7 @@ def model_of(config: dict) -> Sarnn:
     return filled(Sarnn(config["joint_dim"], **{k: config[k] for k in names}))
 
 
-def compare(output: SarnnOutput, h: tf.Tensor, c: tf.Tensor, recorded: dict[str, np.ndarray]) -> None:
+def compare(output: SarnnOutput, h: tf.Tensor, c: tf.Tensor, recorded: Recording) -> None:
     """Holds predictions [b, t, ...] against a recording."""
     expected = last_channels(recorded["y_image"])
     found = every_nth(output.image.numpy(), expected.shape[2])
@@ -72,7 +75,7 @@ def compare(output: SarnnOutput, h: tf.Tensor, c: tf.Tensor, recorded: dict[str,
 
 @passes
 def test_golden_sequences(path: Path, case: str) -> None:
-    recorded = prefixed(np.load(path), case)
+    recorded = load(path).part(case)
     model = model_of(cases_of(path)[case])
     output, last, aux = model(images(recorded["images_u8"]), tf.constant(recorded["joints"]))
     compare(output, aux["h"], aux["c"], recorded)
@@ -84,8 +87,24 @@ def test_golden_sequences(path: Path, case: str) -> None:
 
 
 @passes
+def test_golden_attention_maps(path: Path, case: str) -> None:
+    """The maps before the spatial softmax, and by how many temperatures their largest value stands out."""
+    recorded, config = load(path).part(case), cases_of(path)[case]
+    if "pos_feat_t0" not in recorded:
+        pytest.skip(f"{path.name} has no maps of {case}")
+    frames = images(recorded["images_u8"])
+    b, t, k = *frames.shape[:2], config["k_dim"]
+    maps = model_of(config).stream.pos_encoder.stack(tf.reshape(frames, [b * t, *frames.shape[2:]])).numpy()
+    corner = maps.reshape(b, t, *maps.shape[1:])[:, 0, :8, :8]
+    np.testing.assert_allclose(corner, last_channels(recorded["pos_feat_t0"]), atol=IMAGE, rtol=0)
+    second, first = np.moveaxis(np.sort(maps.reshape(b, t, -1, k), axis=2)[:, :, -2:], 2, 0)
+    margin = (first - second) / config["temperature"]
+    np.testing.assert_allclose(margin, recorded["margin_over_T"], atol=IMAGE / config["temperature"], rtol=0)
+
+
+@passes
 def test_golden_steps(path: Path, case: str) -> None:
-    recorded = prefixed(np.load(path), case)
+    recorded = load(path).part(case)
     model = model_of(cases_of(path)[case])
     frames, joints = images(recorded["images_u8"]), tf.constant(recorded["joints"])
     state, outputs, states = None, [], []
@@ -103,9 +122,9 @@ class Training:
 
     def __init__(self, path: Path, case: str, calls: int) -> None:
         self.config = cases_of(path)[case]
-        recording = np.load(path)
-        self.recorded = prefixed(recording, f"{case}.c{calls}")
-        self.batch = prefixed(recording, "train")
+        recording = load(path)
+        self.recorded = recording.part(f"{case}.c{calls}")
+        self.batch = recording.part("train")
         self.calls = calls
         self.model = model_of(self.config)
         self.weights = LossWeights(**self.config["loss_weights"])
@@ -135,27 +154,50 @@ class Training:
         return total_loss(losses, self.weights, LossScheduler().at(self.calls + step)), losses
 
     def gradients(self, step: int) -> tuple[tf.Tensor, dict[str, tf.Tensor], list[tf.Tensor]]:
+        """By the predictions of all steps and TensorFlow's own gradient."""
         with tf.GradientTape() as tape:
             loss, losses = self.loss(step)
         return loss, losses, tape.gradient(loss, self.variables)
 
+    def step(self, step: int) -> tuple[tf.Tensor, dict[str, tf.Tensor], list[tf.Tensor]]:
+        """As a training computes it."""
+        x, y = ({"image": images(self.batch[f"{name}_img_u8"])} for name in ("x", "y"))
+        inputs = Observations(x, tf.constant(self.batch["x_joint"]))
+        joints = tf.constant(self.batch["y_joint"])
+        real, episodes = tf.ones(joints.shape[:2], tf.bool), tf.fill(joints.shape[:1], "")
+        batch = Batch(inputs, y, joints, real, episodes)
+        share = LossScheduler().at(self.calls + step)
+        losses, gradients = losses_and_gradients(self.model, batch, self.weights, share)
+        of = {v.ref(): g for v, g in zip(self.model.trainable_variables, gradients, strict=True)}
+        return losses["loss"], losses, [of[v.ref()] for v in self.variables]
 
+
+@pytest.mark.parametrize("way", ["gradients", "step"])
 @trainings
-def test_golden_losses_and_gradients(path: Path, case: str, calls: int) -> None:
+def test_golden_losses_and_gradients(path: Path, case: str, calls: int, way: str) -> None:
     training = Training(path, case, calls)
     recorded, weights = training.recorded, training.weights
-    loss, losses, gradients = training.gradients(0)
+    loss, losses, gradients = getattr(training, way)(0)
     share = float(LossScheduler().at(calls))
+    if "loss_weights" in training.batch:
+        expected = [weights.image, weights.joint, weights.point]
+        np.testing.assert_array_equal(training.batch["loss_weights"], expected)
     assert weights.point * share == pytest.approx(float(recorded["pt_weight0"]), abs=1e-12)
     found = [float(losses[name]) for name in ("image", "joint", "point")] + [float(loss)]
     np.testing.assert_allclose(found, recorded["loss0_img_joint_pt_total"], atol=LOSS, rtol=0)
-    for name, entry, gradient, norm in zip(
-        training.names, training.entries, gradients, recorded["grad_norm"], strict=True
+    for name, entry, gradient, norm, exact in zip(
+        training.names,
+        training.entries,
+        gradients,
+        recorded["grad_norm"],
+        recorded["grad_norm_f64"],
+        strict=True,
     ):
         if name == NOISE:
             continue
         tolerance = HARD_GRADIENT if training.is_rounding(name) else GRADIENT
         np.testing.assert_allclose(np.linalg.norm(gradient), norm, rtol=tolerance, err_msg=name)
+        np.testing.assert_allclose(np.linalg.norm(gradient), exact, rtol=tolerance, err_msg=name)
         if f"grad.{name}" in recorded:
             whole = entry.to_torch(gradient.numpy())
             np.testing.assert_allclose(
@@ -170,7 +212,7 @@ def test_golden_adam(path: Path, case: str, calls: int) -> None:
     before = [v.numpy() for v in training.variables]
     steps = 3 if training.config["temperature"] >= SOFT else 1
     for step in range(steps):
-        loss, _, gradients = training.gradients(step)
+        loss, _, gradients = training.step(step)
         losses.append(float(loss))
         training.optimizer.apply(gradients)
         for name, entry, variable in zip(training.names, training.entries, training.variables, strict=True):
@@ -178,7 +220,8 @@ def test_golden_adam(path: Path, case: str, calls: int) -> None:
             if key in recorded and name != NOISE and not training.is_rounding(name):
                 found = entry.to_torch(variable.numpy())
                 np.testing.assert_allclose(found, recorded[key], atol=PARAMETER, rtol=0, err_msg=key)
-    np.testing.assert_allclose(losses, recorded["trainer_losses"][:steps], atol=2e-6)
+    for name in ("trainer_losses", "trainer_losses_f64"):
+        np.testing.assert_allclose(losses, recorded[name][:steps], atol=2e-6, rtol=0, err_msg=name)
     if steps == 3:
         moved = [np.linalg.norm(v.numpy() - b) for v, b in zip(training.variables, before, strict=True)]
         kept = [i for i, name in enumerate(training.names) if name != NOISE]

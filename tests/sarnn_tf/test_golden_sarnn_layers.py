@@ -22,7 +22,7 @@ from sarnn_tf.normalization import denormalize, normalize, to_uint8
 from sarnn_tf.padding import pad_sequences
 from tests.golden.golden_weights import fill
 from tests.golden_files import recordings
-from tests.sarnn_tf.sarnn_goldens import last_channels
+from tests.sarnn_tf.sarnn_goldens import last_channels, load
 
 layers = pytest.mark.parametrize("path", recordings("layers_*.npz"))
 
@@ -46,7 +46,7 @@ def fill_mtrnn(cell: MtrnnCell, prefix: str) -> None:
 
 @layers
 def test_golden_position_encoding(path: Path) -> None:
-    recording = np.load(path)
+    recording = load(path)
     grid = position_grid(3, 4)
     np.testing.assert_allclose(grid, recording["posenc_3_4_last.pos_xy"])
     np.testing.assert_allclose(grid, last_channels(recording["posenc_3_4.pos_xy"]))
@@ -58,8 +58,8 @@ def test_golden_position_encoding(path: Path) -> None:
 
 @layers
 def test_golden_spatial_softmax(path: Path) -> None:
-    recording = np.load(path)
-    names = [k.removesuffix(".x") for k in recording.files if k.startswith("ssm_") and k.endswith(".x")]
+    recording = load(path)
+    names = [k.removesuffix(".x") for k in recording if k.startswith("ssm_") and k.endswith(".x")]
     assert len(names) >= 5
     for name in names:
         temperature = float(recording[f"{name}.temperature"]) if name != "ssm_peak" else 1e-4
@@ -87,7 +87,7 @@ def test_golden_spatial_softmax(path: Path) -> None:
 def test_golden_inverse_spatial_softmax(
     path: Path, name: str, heatmap_size: float, scale: float, options: dict
 ) -> None:
-    recording = np.load(path)
+    recording = load(path)
     expected = channels_last(recording[f"{name}.heatmap"])
     points = tf.constant(recording["issm.keys"] * scale, tf.float32)
     heatmap = inverse_spatial_softmax(points, *expected.shape[1:3], heatmap_size, **options)
@@ -104,7 +104,7 @@ def test_golden_inverse_spatial_softmax(
     ],
 )
 def test_golden_add_coordinates(path: Path, name: str, options: dict) -> None:
-    recording = np.load(path)
+    recording = load(path)
     x = tf.constant(channels_last(recording["coord.x"]))
     expected = channels_last(recording[f"{name}.y"])
     np.testing.assert_allclose(add_coordinates(x, order="yx", **options), expected, atol=1e-6)
@@ -122,7 +122,7 @@ def test_golden_add_coordinates(path: Path, name: str, options: dict) -> None:
     ],
 )
 def test_golden_coord_conv(path: Path, name: str, options: dict) -> None:
-    recording = np.load(path)
+    recording = load(path)
     layer = CoordConv2D(3, 4, 3, order="yx", **options)
     channels = 5 + int(options.get("with_radius", False))
     layer.conv.kernel.assign(fill("coordconv.conv.weight", (4, channels, 3, 3)).transpose(2, 3, 1, 0))
@@ -142,7 +142,7 @@ def test_golden_coord_conv(path: Path, name: str, options: dict) -> None:
     ],
 )
 def test_golden_mtrnn(path: Path, name: str, activation: Callable, options: dict) -> None:
-    recording = np.load(path)
+    recording = load(path)
     x = recording["mtrnn.x"]
     cell = MtrnnCell(6, 8, 3, 2, 12, activation=activation, **options)
     fill_mtrnn(cell, "mtrnn")
@@ -155,7 +155,7 @@ def test_golden_mtrnn(path: Path, name: str, activation: Callable, options: dict
 
 @layers
 def test_golden_mtrnn_parametric_bias(path: Path) -> None:
-    recording = np.load(path)
+    recording = load(path)
     cell = MtrnnCell(6, 8, 3, 2, 12)
     fill_mtrnn(cell, "mtrnn")
     state = cell(tf.constant(recording["mtrnn.x"][0]), None, tf.constant(recording["mtrnn_pb.pb"]))
@@ -166,7 +166,7 @@ def test_golden_mtrnn_parametric_bias(path: Path) -> None:
 @layers
 @pytest.mark.parametrize("name", ["basiclstm", "basicmtrnn"])
 def test_golden_basic_rnn(path: Path, name: str) -> None:
-    recording = np.load(path)
+    recording = load(path)
     if name == "basiclstm":
         model = BasicLstm(6, 7, 5)
         model.rnn.kernel.assign(fill(f"{name}.rnn.weight_ih", (28, 6)).T)
@@ -188,7 +188,7 @@ def test_golden_basic_rnn(path: Path, name: str) -> None:
 @layers
 @pytest.mark.parametrize("name", ["gridmask_cf", "gridmask_cl", "gridmask_cf_b"])
 def test_golden_grid_mask(path: Path, name: str) -> None:
-    recording = np.load(path)
+    recording = load(path)
     d, dx, dy = (int(i) for i in recording[f"{name}.d_dx_dy"])
     recorded = recording[f"{name}.y"] if name.endswith("cl") else last_channels(recording[f"{name}.y"])
     mask = grid_mask(*recorded.shape[-3:-1], d, (dx, dy), 0.6)
@@ -199,14 +199,14 @@ def test_golden_grid_mask(path: Path, name: str) -> None:
 @pytest.mark.parametrize("curve", CURVES)
 @pytest.mark.parametrize(("decay_end", "weight"), [(1000, 0.1), (10, 1.0)])
 def test_golden_loss_scheduler(path: Path, curve: str, decay_end: int, weight: float) -> None:
-    recorded = np.load(path)[f"sched_{curve}_{decay_end}"]
+    recorded = load(path)[f"sched_{curve}_{decay_end}"]
     found = LossScheduler(decay_end, curve).at(np.arange(len(recorded)), weight)
     np.testing.assert_allclose(found, recorded, atol=1e-12)
 
 
 @layers
 def test_golden_early_stopping(path: Path) -> None:
-    recording = np.load(path)
+    recording = load(path)
     state = EarlyStopping(patience=3)
     for loss, expected in zip(recording["earlystop.loss"], recording["earlystop.save_stop"], strict=True):
         state, save = state.after(float(loss))
@@ -215,7 +215,7 @@ def test_golden_early_stopping(path: Path) -> None:
 
 @layers
 def test_golden_normalization(path: Path) -> None:
-    recording = np.load(path)
+    recording = load(path)
     bounds = recording["norm.bounds"]
     y = normalize(recording["norm.x"], bounds, 0.1, 0.9)
     assert y.dtype == np.float32
@@ -225,7 +225,7 @@ def test_golden_normalization(path: Path) -> None:
 
 @layers
 def test_golden_to_uint8(path: Path) -> None:
-    recording = np.load(path)
+    recording = load(path)
     x = recording["deproc.x"]
     before = x.copy()
     np.testing.assert_array_equal(to_uint8(x, 0.0, 1.0), recording["deproc.y_0_1"])
@@ -235,7 +235,7 @@ def test_golden_to_uint8(path: Path) -> None:
 
 @layers
 def test_golden_mean_bounds(path: Path) -> None:
-    recording = np.load(path)
+    recording = load(path)
     data = recording["bounds.data"]
     np.testing.assert_allclose(mean_bounds(data), recording["bounds.mean_min_max"], atol=1e-12)
     widened = mean_bounds(data, clip=0.2, vmin=0.1, vmax=0.9)
@@ -247,8 +247,8 @@ def test_golden_mean_bounds(path: Path) -> None:
 @layers
 @pytest.mark.parametrize("name", ["pad", "pad_u8"])
 def test_golden_padding(path: Path, name: str) -> None:
-    recording = np.load(path)
-    sequences = [recording[k] for k in recording.files if k.startswith(f"{name}.in")]
+    recording = load(path)
+    sequences = [recording[k] for k in recording if k.startswith(f"{name}.in")]
     padded, real = pad_sequences(sequences)
     assert padded.dtype == sequences[0].dtype
     np.testing.assert_array_equal(padded, recording[f"{name}.out"])
@@ -266,7 +266,7 @@ def test_golden_padding(path: Path, name: str) -> None:
     ],
 )
 def test_golden_cosine_interpolation(path: Path, name: str, signal: str, step: int) -> None:
-    recording = np.load(path)
+    recording = load(path)
     expected = recording[name]
     found = cosine_interpolation(recording[signal].reshape(expected.shape), step)
     np.testing.assert_allclose(found, expected, atol=1e-12)
@@ -274,7 +274,7 @@ def test_golden_cosine_interpolation(path: Path, name: str, signal: str, step: i
 
 @layers
 def test_golden_resize(path: Path) -> None:
-    recording = np.load(path)
+    recording = load(path)
     x = recording["resize.x"]
     np.testing.assert_array_equal(resize(x, 16, 24, "linear"), recording["resize.u8_24x16"])
     np.testing.assert_array_equal(resize(x, 64, 80, "linear"), recording["resize.up_80x64"])

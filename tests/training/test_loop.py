@@ -30,6 +30,7 @@ def no_picture(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) 
     """Drawing takes most of the time of a toy run."""
     if "curves" not in request.node.name:
         monkeypatch.setattr(plots, "learning_curves", lambda path, history, best: None)
+        monkeypatch.setattr(plots, "loss_curves", lambda path, history, best: None)
 
 
 class Scripted(Toy):
@@ -69,7 +70,8 @@ def test_it_learns_and_tells_how_it_went(tmp_path: Path) -> None:
 
 def test_curves_are_drawn_at_the_end(tmp_path: Path) -> None:
     run(Toy(), LoopSettings(tmp_path, 2))
-    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    for name in ("curves.png", "loss.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
 
 
 def test_every_example_once_an_epoch_in_another_order(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The learning curves."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -75,11 +76,23 @@ def test_many_lines_have_no_legend(figure: Figure) -> None:
     assert legends == {"loss": True, "learning_rate": True, "token_accuracy": False, "mae": True}
 
 
-def test_one_epoch_without_validation_is_enough(tmp_path: Path) -> None:
-    plots.learning_curves(tmp_path / "curves.png", [{"epoch": 1, "step": 1, "train/loss": 0.0}], None)
-    assert (tmp_path / "curves.png").exists()
+def test_the_loss_has_a_picture_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **_: (drawn.append(self), path.touch()))
+    plots.loss_curves(tmp_path / "loss.png", HISTORY, BEST)
+    (axes,) = drawn[0].axes
+    assert [line.get_label() for line in axes.lines[:2]] == ["train", "validation"]
+    np.testing.assert_allclose(axes.lines[0].get_ydata(), [1 / i**2 for i in range(1, 9)])
+
+
+@pytest.mark.parametrize("draw", [plots.learning_curves, plots.loss_curves])
+def test_one_epoch_without_validation_is_enough(draw: Callable[..., None], tmp_path: Path) -> None:
+    draw(tmp_path / "x.png", [{"epoch": 1, "step": 1, "train/loss": 0.0}], None)
+    assert (tmp_path / "x.png").exists()
 
 
 def test_nothing_to_draw_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least one epoch"):
         plots.learning_curves(tmp_path / "curves.png", [], None)
+    with pytest.raises(ValueError, match="an epoch with a loss"):
+        plots.loss_curves(tmp_path / "loss.png", [], None)

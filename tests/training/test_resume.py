@@ -53,6 +53,7 @@ def no_picture() -> Iterator[None]:
     """Drawing takes most of the time of a toy run and is tested elsewhere."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plots, "learning_curves", lambda path, history, best: None)
+        patch.setattr(plots, "loss_curves", lambda path, history, best: None)
         yield
 
 

@@ -20,6 +20,7 @@ from training.tensorboard import TensorBoardWriter
 @pytest.fixture(autouse=True)
 def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plots, "learning_curves", lambda path, history, best: None)
+    monkeypatch.setattr(plots, "loss_curves", lambda path, history, best: None)
 
 
 def shown(root: Path) -> dict[str, dict[int, np.ndarray]]:
@@ -44,9 +45,21 @@ def test_everything_is_written(tmp_path: Path) -> None:
         assert found["train_epoch/loss"][step] == pytest.approx(row["train/loss"], rel=1e-6)
         assert found["validation/mae"][step] == pytest.approx(row["validation/mae"], rel=1e-6)
         assert found["validation/accuracy/b"][step] == pytest.approx(row["validation/accuracy/b"], rel=1e-6)
+        assert found["Loss/train"][step] == pytest.approx(row["train/loss"], rel=1e-6)
     assert found["validation/error"][10].shape[-1] == 3  # Buckets: left, right, count.
     assert found["validation/error"][10][:, 2].sum() == 22
     assert len(found["validation/frames"][10]) == 2 + 2  # Width, height, and a PNG for each image.
+
+
+def test_both_losses_share_a_chart(tmp_path: Path) -> None:
+    class WithLoss(Toy):
+        def evaluate(self, epoch: int) -> Evaluation:
+            return Evaluation({"mae": 1.0, "loss": 0.5 + epoch})
+
+    run(WithLoss(), LoopSettings(tmp_path, 4, validate_every_epochs=2))
+    found = shown(tmp_path)
+    assert list(found["Loss/train"]) == [5, 10, 15, 20]
+    assert {step: float(v) for step, v in found["Loss/test"].items()} == {10: 1.5, 20: 3.5}
 
 
 def test_a_resumed_run_shows_each_step_once(tmp_path: Path) -> None:

@@ -10,10 +10,15 @@ from clip_tf.rt.class_balance import copies_per_class, draw_copies
 
 
 @settings(deadline=None)
-@given(st.lists(st.integers(0, 10**6), min_size=1, max_size=20).filter(any), st.floats(0, 1))
-def test_a_pass_stays_as_long(counts, power):
+@given(
+    st.lists(st.integers(0, 10**6), min_size=1, max_size=20).filter(any),
+    st.floats(0, 1),
+    st.sampled_from([1.0, 2.5, 10.0, np.inf]),
+)
+def test_a_pass_stays_as_long(counts, power, maximum):
     counts = np.array(counts)
-    copies = copies_per_class(counts, power, maximum=np.inf)
+    copies = copies_per_class(counts, power, maximum)
+    assert copies.max() <= maximum * (1 + 1e-6)
     assert (copies * counts).sum() == pytest.approx(counts.sum(), rel=1e-4)
     assert (copies[counts == 0] == 0).all()
 

@@ -9,6 +9,7 @@ from clip_tf.rt import dominant_axis
 from clip_tf.rt.dominant_axis import NEXT_STEP, NONE, THIS_STEP, derive_supervision, to_finetuning_labels
 from clip_tf.rt.vocabulary import make_vocabulary
 from tests import golden_files
+from tests.clip_tf.clip_goldens import assert_each_is_compared
 from tests.shared_data import shared
 
 
@@ -19,24 +20,60 @@ def test_golden_clip_oxe_rule(path):
     found = derive_supervision(np.array([step["action"] for step in steps]), NEXT_STEP)
     vocabulary = make_vocabulary("pretrained")
     for i, step in enumerate(steps):
-        assert found.axes[i] == step["axis"]
-        assert found.values[i] == step["value"]
-        assert found.labels[i] == (NONE if step["label"] is None else int(step["label"])), step
-        if step["label"] is not None:
-            np.testing.assert_array_equal(
-                vocabulary.actions[found.labels[i]], np.array(step["disc_action"], np.float32)
-            )
+        label = found.labels[i]
+        # What the original keeps beside a step that says nothing: no move, the gripper open.
+        action = np.eye(1, 7, 6)[0] if label == NONE else vocabulary.actions[label]
+        ours = {
+            "axis": found.axes[i],
+            "value": found.values[i],
+            "label": None if label == NONE else str(label),
+            "key": None if label == NONE else [key_of(label, vocabulary)],
+            "disc_action": action,
+        }
+        check_fields(ours, step)
+        assert_each_is_compared(step, lambda damaged, ours=ours: check_fields(ours, damaged), NOT_COMPARED)
     assert (found.labels != NONE).sum() > 20
+
+
+# The action goes in; the wording was drawn by chance, from the authors' list.
+NOT_COMPARED = ("action", "supervision_seed7")
+
+
+def key_of(label, vocabulary) -> str:
+    """The authors' name of a class."""
+    return vocabulary.phrases[label] if label >= 48 else f"{label // 8}_{label % 8}"
+
+
+def check_fields(ours, recorded) -> None:
+    for name, want in recorded.items():
+        if name in NOT_COMPARED:
+            continue
+        if name == "disc_action":
+            np.testing.assert_array_equal(ours[name], np.array(want, np.float32))
+        else:
+            assert ours[name] == want, (name, recorded)
 
 
 @pytest.mark.parametrize("path", golden_files.recordings("oxe_golden*.json"))
 def test_golden_clip_oxe_bin_edges(path):
+    actions = make_vocabulary("pretrained").actions
     for edge in json.loads(path.read_text())["edges"]:
+        axis, value = edge["axis"], edge["value"]
         action = np.zeros((1, 7))
-        action[0, edge["axis"]] = edge["value"]
-        label = derive_supervision(action).labels[0]
-        assert dominant_axis.bins_of(np.array([edge["axis"]]), np.array([edge["value"]]))[0] == edge["bin"]
-        assert label == (edge["axis"] * 8 + edge["bin"] if edge["kept"] else NONE), edge
+        action[0, axis] = value
+        found = int(dominant_axis.bins_of(np.array([axis]), np.array([value]))[0])
+        kept = bool(derive_supervision(action).labels[0] != NONE)
+        ours = {"axis": axis, "value": value, "bin": found, "kept": kept}
+        ours["disc"] = actions[axis * 8 + found, axis]
+
+        def check(recorded, ours=ours):
+            assert recorded["disc"] == pytest.approx(ours["disc"], rel=1e-6)
+            assert {n: v for n, v in recorded.items() if n != "disc"} == {
+                n: v for n, v in ours.items() if n != "disc"
+            }
+
+        check(edge)
+        assert_each_is_compared(edge, check)
 
 
 def test_bridge_data_gives_about_as_many_labels_as_the_original():

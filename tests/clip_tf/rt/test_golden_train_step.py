@@ -18,6 +18,7 @@ from clip_tf.rt.towers import LOG_SCALE, encode_batch
 from clip_tf.tokenizer import tokenize
 from clip_tf.weights.layout import from_openclip, openclip_shapes, to_openclip
 from tests import golden_files
+from tests.clip_tf.clip_goldens import assert_each_is_compared, load
 from tests.golden.golden_weights import fill
 
 TINY = {
@@ -58,16 +59,26 @@ def head_of(name: str, value: np.ndarray, recorded) -> np.ndarray:
     return value.ravel()[:64]
 
 
+# They go in, and what comes out is compared; the unused row is chosen by its number.
+INPUTS = ("instructions", "supervisions", "labels", "used_token_ids", "unused_row_id")
+
+
 @pytest.mark.parametrize("chunks", [1, 4])
 @pytest.mark.parametrize("path", golden_files.recordings("train_step_*.npz"))
 def test_golden_clip_train_step(path, chunks):
-    recorded = np.load(path)
+    recorded = load(path)
+    found = repeat_steps(recorded, chunks)
+    check_steps(found, recorded)
+    if chunks == 1:
+        assert_each_is_compared(recorded, lambda damaged: check_steps(found, damaged), INPUTS)
+
+
+def repeat_steps(recorded, chunks) -> dict:
+    """Repeats the recorded steps; what they are and lead to, by the recording's names."""
     model = tiny_model()
     parameters = openclip_variables(model)
     decayed = sorted(name for name, variable in parameters.items() if decays(name, variable))
-    assert decayed == sorted(json.loads(str(recorded["decayed"])))
-    assert set(parameters) - set(decayed) == set(json.loads(str(recorded["not_decayed"])))
-
+    found = {"decayed": decayed, "not_decayed": sorted(set(parameters) - set(decayed))}
     towers = {name: variable for name, variable in parameters.items() if name != LOG_SCALE}
     optimizer = make_optimizer(parameters)
     schedule = Schedule(5e-4, warmup_steps=2, total_steps=10)
@@ -82,44 +93,42 @@ def test_golden_clip_train_step(path, chunks):
             chunks,
         )
     )
-    for step in range(4):
-        found = compute()
-        gradients = {**dict(zip(towers, found.towers, strict=True)), LOG_SCALE: found.log_scale}
+    lists: dict[str, list[float]] = {"lrs": [], "losses": [], "log_logit_scale": []}
+    for step in range(len(recorded["losses"])):
+        result = compute()
+        gradients = {**dict(zip(towers, result.towers, strict=True)), LOG_SCALE: result.log_scale}
         rate = float(schedule.at(optimizer.iterations))
-        assert rate == pytest.approx(recorded["lrs"][step], rel=1e-6)
-        assert float(found.loss) == pytest.approx(recorded["losses"][step], rel=2e-6), step
+        lists["lrs"].append(rate)
+        lists["losses"].append(float(result.loss))
         if step == 0:
-            check_gradients({name: g.numpy() for name, g in gradients.items()}, recorded)
+            for name, gradient in gradients.items():
+                value = gradient.numpy()
+                found[f"grad0/{name}/norm"] = np.linalg.norm(value.astype(np.float64))
+                found[f"grad0/{name}/head"] = head_of(name, value, recorded)
         optimizer.learning_rate.assign(rate)
         optimizer.apply_gradients([(gradients[name], v) for name, v in parameters.items()])
         clamp_log_scale(model.logit_scale)
-        assert float(model.logit_scale) == pytest.approx(recorded["log_logit_scale"][step], abs=2e-6)
-        if step + 1 in (1, 4):
-            check_parameters(parameters, recorded, f"param_after{step + 1}")
+        lists["log_logit_scale"].append(float(model.logit_scale))
+        for name, variable in parameters.items():
+            found[f"param_after{step + 1}/{name}/head"] = head_of(name, variable.numpy(), recorded)
     row = parameters["token_embedding.weight"].numpy()[int(recorded["unused_row_id"])]
-    names = [name for name in recorded.files if "unused" in name and name != "unused_row_id"]
-    for name in names:  # Rows that no text uses decay all the same.
-        np.testing.assert_allclose(row[: recorded[name].size], recorded[name].ravel(), atol=2e-6)
+    return {**found, **lists, "unused_row": row}
 
 
-def check_gradients(gradients, recorded) -> None:
-    for name, gradient in gradients.items():
-        norm = float(recorded[f"grad0/{name}/norm"])
-        assert np.linalg.norm(gradient.astype(np.float64)) == pytest.approx(norm, rel=2e-6), name
-        head = recorded[f"grad0/{name}/head"]
-        value = to_openclip(name, gradient)
-        if name == "token_embedding.weight":
-            value = value[recorded["used_token_ids"]]
-        np.testing.assert_allclose(value.ravel()[: head.size], head, atol=2e-6 * max(norm, 1.0), err_msg=name)
-
-
-def check_parameters(parameters, recorded, prefix: str) -> None:
-    for name, variable in parameters.items():
-        if name.endswith(
-            "in_proj_bias"
-        ):  # Keys' biases have no true gradient, and Adam scales what there is.
+def check_steps(found, recorded) -> None:
+    for name, want in recorded.items():
+        if name in INPUTS:
             continue
-        ours = head_of(name, variable.numpy(), recorded)
-        np.testing.assert_allclose(
-            ours, recorded[f"{prefix}/{name}/head"], atol=2e-6, err_msg=f"{prefix} {name}"
-        )
+        if name in ("decayed", "not_decayed"):
+            assert found[name] == sorted(json.loads(str(want)))
+        elif name in ("lrs", "losses"):
+            np.testing.assert_allclose(found[name], want, rtol=2e-6, err_msg=name)
+        elif "unused" in name:  # Rows that no text uses decay all the same.
+            np.testing.assert_allclose(found["unused_row"][: want.size], want.ravel(), atol=2e-6)
+        elif name.endswith("/norm"):
+            assert found[name] == pytest.approx(float(want), rel=2e-6), name
+        elif name.startswith("grad0/"):
+            norm = float(recorded[name.replace("/head", "/norm")])
+            np.testing.assert_allclose(found[name], want, atol=2e-6 * max(norm, 1.0), err_msg=name)
+        else:
+            np.testing.assert_allclose(found[name], want, atol=2e-6, err_msg=name)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from clip_tf.rt import objective
 from clip_tf.rt.objective import Features, clip_rt_loss
 from tests import golden_files
+from tests.clip_tf.clip_goldens import assert_each_is_compared, load
 
 CASES = [f"{labels}/{scale}" for labels in ("mixed", "unique", "same", "one") for scale in ("init", "max")]
 
@@ -23,27 +24,36 @@ def assert_close(ours, recorded, tolerance=1e-6):
 
 @pytest.mark.parametrize("path", golden_files.recordings("loss_*.npz"))
 def test_golden_clip_loss(path):
-    recorded = np.load(path)
-    cases = sorted({name.rsplit("/", 1)[0] for name in recorded.files if "/" in name})
-    assert set(CASES) <= set(cases)
+    recorded = load(path)
+    cases = {name.rsplit("/", 1)[0] for name in recorded if "/" in name}
+    assert set(CASES) <= cases
+    inputs = {n: v for n, v in recorded.items() if "/" not in n}
     for case in cases:
-        labels = recorded[f"{case}/labels"]
-        inputs = [
-            tf.constant(recorded[f"input_{n}"][: len(labels)]) for n in ("image", "text", "supervision")
-        ]
-        log_scale = tf.constant(recorded[f"{case}/log_logit_scale"])
-        with tf.GradientTape() as tape:
-            tape.watch([*inputs, log_scale])
-            loss = clip_rt_loss(Features(*inputs), tf.constant(labels), log_scale)
-        gradients = tape.gradient(loss, [*inputs, log_scale])
-        np.testing.assert_array_equal(
-            objective.pair_targets(tf.constant(labels)), recorded[f"{case}/targets"]
+        of_case = inputs | {n: v for n, v in recorded.items() if n.startswith(f"{case}/")}
+        check_loss(of_case, case)
+        # A case of one row reads only the first of the inputs.
+        rows = len(recorded[f"{case}/labels"])
+        assert_each_is_compared(
+            {n: v[:rows] if n in inputs else v for n, v in of_case.items()},
+            lambda damaged, case=case: check_loss(damaged, case),
+            exceptions=[f"{case}/labels"],  # What goes in; other unique ones say the same.
         )
-        assert_close(objective.pair_logits(Features(*inputs), log_scale), recorded[f"{case}/logits"], 5e-6)
-        assert_close(loss, recorded[f"{case}/loss"])
-        for name, gradient in zip(("image", "text", "supervision"), gradients, strict=False):
-            assert_close(gradient, recorded[f"{case}/grad_{name}"])
-        assert_close(gradients[-1], recorded[f"{case}/grad_log_logit_scale"], 1e-5)
+
+
+def check_loss(recorded, case) -> None:
+    labels = recorded[f"{case}/labels"]
+    inputs = [tf.constant(recorded[f"input_{n}"][: len(labels)]) for n in ("image", "text", "supervision")]
+    log_scale = tf.constant(recorded[f"{case}/log_logit_scale"])
+    with tf.GradientTape() as tape:
+        tape.watch([*inputs, log_scale])
+        loss = clip_rt_loss(Features(*inputs), tf.constant(labels), log_scale)
+    gradients = tape.gradient(loss, [*inputs, log_scale])
+    np.testing.assert_array_equal(objective.pair_targets(tf.constant(labels)), recorded[f"{case}/targets"])
+    assert_close(objective.pair_logits(Features(*inputs), log_scale), recorded[f"{case}/logits"], 5e-6)
+    assert_close(loss, recorded[f"{case}/loss"])
+    for name, gradient in zip(("image", "text", "supervision"), gradients, strict=False):
+        assert_close(gradient, recorded[f"{case}/grad_{name}"])
+    assert_close(gradients[-1], recorded[f"{case}/grad_log_logit_scale"], 1e-5)
 
 
 @settings(deadline=None, max_examples=25)

@@ -27,10 +27,11 @@ def run(mixture, out, *more):
 
 def test_shards_hold_every_step_that_says_a_class(tmp_path):
     write_episodes(tmp_path)
+    turned = {"axes": [-1, -2, 3], "gripper_change": "next_step"}
     mixture = write_mixture(
         tmp_path,
-        {"name": "one", "directory": "tiny", "gripper_change": "this_step"},
-        {"name": "two", "directory": "tiny/1.0.0", "weight": 0.5, "oxe_name": "roboturk"},
+        {"name": "one", "directory": "tiny", "oxe_name": None},
+        {"name": "two", "directory": "tiny/1.0.0", "weight": 0.5, **turned},
     )
     assert run(mixture, tmp_path / "out", "--samples_per_shard", "20", "--image_size", "8") == 0
     shards = sorted((tmp_path / "out" / "one").glob("*.tar"))
@@ -45,8 +46,8 @@ def test_shards_hold_every_step_that_says_a_class(tmp_path):
         assert sample["txt"] in ("task 0", "task 1")
     assert len({s["sup"] for s in read}) > 8
     assert len({s["__key__"].partition("-")[0] for s in read}) == 8
-    turned = [s["cls"] for shard in (tmp_path / "out" / "two").glob("*.tar") for s in read_shard(shard, 50)]
-    assert set(turned) == {1, 22, 48}  # x points the other way; the gripper closes a step early.
+    labels = [s["cls"] for shard in (tmp_path / "out" / "two").glob("*.tar") for s in read_shard(shard, 50)]
+    assert set(labels) == {1, 22, 48}  # x points the other way; the gripper closes a step early.
     source = open_webdataset(tmp_path / "out", 50, validation_fraction=0.3)
     check_index(tmp_path / "out", source)
     assert not source.is_fixed
@@ -77,9 +78,24 @@ def check_index(folder, source):
     (folder / "one" / "index.json").unlink()
 
 
+def test_only_what_the_mixture_names_is_trained_on(tmp_path):
+    """Neither a data set that was taken out of it nor what a killed run left behind."""
+    write_episodes(tmp_path)
+    entries = [{"name": name, "directory": "tiny", "oxe_name": None} for name in ("one", "two")]
+    for some in (entries, entries[:1]):
+        assert run(write_mixture(tmp_path, *some), tmp_path / "out") == 0
+    (tmp_path / "out" / ".one.1").mkdir()
+    (tmp_path / "out" / ".one.1" / "shard-000000.tar").write_bytes(b"half")
+    source = open_webdataset(tmp_path / "out", 50, validation_fraction=0.3)
+    assert sum(source.counts(part).sum() for part in samples.PARTS) == 32
+    (tmp_path / "out" / "mixture.json").unlink()
+    source = open_webdataset(tmp_path / "out", 50, validation_fraction=0.3)
+    assert sum(source.counts(part).sum() for part in samples.PARTS) == 64
+
+
 def test_a_second_run_leaves_what_is_there(tmp_path, capsys):
     write_episodes(tmp_path)
-    mixture = write_mixture(tmp_path, {"name": "one", "directory": "tiny"})
+    mixture = write_mixture(tmp_path, {"name": "one", "directory": "tiny", "oxe_name": None})
     assert run(mixture, tmp_path / "out") == 0
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out" / "one").iterdir()}
     assert run(mixture, tmp_path / "out") == 0
@@ -88,27 +104,35 @@ def test_a_second_run_leaves_what_is_there(tmp_path, capsys):
 
 
 def test_real_bridge_episodes(tmp_path):
-    entry = {
-        "name": "bridge",
-        "directory": str(shared("data/rlds/octo_bridge_debug")),
-        "oxe_name": "bridge_orig",
-        "image_key": "observation/image_0",
-    }
-    assert run(write_mixture(tmp_path, entry), tmp_path / "out", "--image_size", "0") == 0
-    (shard,) = (tmp_path / "out" / "bridge").glob("*.tar")
-    assert len(list(read_shard(shard, 50))) == 123
+    """By its name moves are differences of reached poses; by its actions, what was commanded."""
+    directory = str(shared("data/rlds/octo_bridge_debug"))
+    entries = (
+        {"name": "bridge_orig", "directory": directory},
+        {"name": "commanded", "directory": directory, "oxe_name": None, "image_key": "observation/image_0"},
+    )
+    assert run(write_mixture(tmp_path, *entries), tmp_path / "out", "--image_size", "0") == 0
+    found = {}
+    for entry in entries:
+        (shard,) = (tmp_path / "out" / entry["name"]).glob("*.tar")
+        found[entry["name"]] = [(s["__key__"], s["cls"]) for s in read_shard(shard, 50)]
+    assert {name: len(pairs) for name, pairs in found.items()} == {"bridge_orig": 101, "commanded": 127}
+    both = dict(found["bridge_orig"]).items() & dict(found["commanded"]).items()
+    assert len(both) > 0.5 * len(found["bridge_orig"])
 
 
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({}, "'name'"),
+        ({}, "must be an object with a name"),
+        ([], "must be an object with a name"),
         ({"name": "../x", "directory": "tiny"}, "name of a folder"),
         ({"name": "x", "directory": "tiny", "weight": 0}, "weight must be"),
         ({"name": "x", "directory": "tiny", "oxe_name": "mars"}, "oxe_name must be"),
-        ({"name": "x", "directory": "tiny", "colour": 1}, "colour"),
-        ({"name": "x", "directory": "absent"}, "no such data set"),
-        ({"name": "x", "directory": "tiny", "image_key": "absent"}, "no step feature"),
+        ({"name": "x", "directory": "tiny", "colour": 1}, "must be an object with a name"),
+        ({"name": "x", "directory": "tiny"}, "oxe_name must be one of"),
+        ({"name": "x", "directory": "absent", "oxe_name": None}, "no such data set"),
+        ({"name": "x", "directory": "tiny", "oxe_name": None, "image_key": "absent"}, "image_key does not"),
+        ({"name": "x", "directory": "tiny", "oxe_name": "toto"}, "instruction_key does not fit"),
         ({"name": "x", "directory": "tiny", "start": 3}, "action must hold at least 9"),
     ],
 )
@@ -119,7 +143,26 @@ def test_wrong_mixtures(tmp_path, capsys, entry, message):
     assert not (tmp_path / "out" / "x").exists()
 
 
+def test_shards_of_another_vocabulary(tmp_path, capsys):
+    """Class 48 closes the gripper in one table and turns it in the other."""
+    write_episodes(tmp_path)
+    mixture = write_mixture(tmp_path, {"name": "one", "directory": "tiny", "oxe_name": None})
+    assert run(mixture, tmp_path / "out") == 0
+    pretrained, finetuned = make_vocabulary("pretrained"), make_vocabulary("finetuned")
+    part = {"validation_fraction": 0.3}
+    assert open_webdataset(tmp_path / "out", 50, vocabulary=pretrained, **part)
+    with pytest.raises(ValueError, match=r"vocabulary\.json.*50 classes.*Received: a vocabulary of 58"):
+        open_webdataset(tmp_path / "out", 58, vocabulary=finetuned, **part)
+    assert run(mixture, tmp_path / "out", "--vocabulary", "finetuned") == 1
+    assert "vocabulary of 50 classes" in capsys.readouterr().err
+    assert len(load_vocabulary(tmp_path / "out" / "vocabulary.json")) == 50
+    (tmp_path / "out" / "vocabulary.json").unlink()  # As the published shards are.
+    (shard,) = (tmp_path / "out" / "one").glob("*.tar")
+    with pytest.raises(ValueError, match="shard-000000.tar, sample .*the gripper.* is class 56"):
+        list(read_shard(shard, 58, finetuned))
+
+
 def test_names_must_differ(tmp_path):
-    entry = {"name": "x", "directory": "tiny"}
+    entry = {"name": "x", "directory": "tiny", "oxe_name": None}
     with pytest.raises(ValueError, match="must be different"):
         preprocess_oxe.read_mixture(write_mixture(tmp_path, entry, entry))

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from clip_tf.rt import recorded_supervision
 from clip_tf.rt.dominant_axis import NONE
 from clip_tf.rt.oxe_adjustments import ADJUSTMENTS, Adjustment, adjust, adjustment
 from clip_tf.rt.recorded_supervision import ActionLayout, RecordedSupervision, make_action_layout
@@ -65,13 +66,33 @@ def test_labels_of_a_custom_vocabulary_are_the_nearest():
     assert labels.tolist() == [1, NONE, 2, 0, NONE]
 
 
+def test_a_vocabulary_of_published_phrases_and_other_moves():
+    """The class is what its numbers do, whatever it is called."""
+    fine = make_vocabulary("pretrained")
+    actions = fine.actions.copy()
+    actions[:, 0] *= -1  # A robot whose x points backwards.
+    labels = RecordedSupervision(ActionLayout(), Vocabulary(fine.phrases, actions)).labels(episode())
+    assert actions[labels[0], 0] == pytest.approx(0.1)
+
+
+def test_moves_that_no_class_makes_say_nothing():
+    vocabulary = Vocabulary(("ahead", "back"), [[0.1, 0, 0, 0, 0, 0, 1], [-0.1, 0, 0, 0, 0, 0, 1]])
+    labels = RecordedSupervision(ActionLayout(), vocabulary).labels(episode())
+    assert labels.tolist() == [0, NONE, NONE, NONE, NONE]  # Neither a turn nor a gripper's change.
+    only_gripper = Vocabulary(("shut",), [[0] * 7])
+    labels = RecordedSupervision(ActionLayout(), only_gripper).labels(episode())
+    assert labels.tolist() == [NONE, NONE, NONE, 0, NONE]
+
+
 def test_another_layout_gives_the_same_labels():
     given = episode()["action"]
     columns = {
         "moves": np.concatenate([np.full((5, 2), 9.0), given[:, :6]], axis=1),
         "grip": (1 - 2 * given[:, 6:]) * 1.0,  # 1 for closed, −1 for open.
     }
-    layout = ActionLayout("moves", 2, "grip", 0, gripper_scale=-0.5, gripper_offset=0.5)
+    layout = ActionLayout(
+        "moves", 2, gripper_path="grip", gripper_index=0, gripper_scale=-0.5, gripper_offset=0.5
+    )
     vocabulary = make_vocabulary("pretrained")
     ours = RecordedSupervision(layout, vocabulary).labels(columns)
     np.testing.assert_array_equal(ours, RecordedSupervision(ActionLayout(), vocabulary).labels(episode()))
@@ -79,7 +100,7 @@ def test_another_layout_gives_the_same_labels():
 
 
 def test_poses_and_the_last_step():
-    poses = np.zeros((3, 7))
+    poses = np.zeros((3, 8))
     poses[:, 2] = [0.0, 0.1, 0.1]
     layout = make_action_layout(oxe_name="iamlab_cmu_pickup_insert_converted_externally_to_rlds")
     supervision = RecordedSupervision(layout, make_vocabulary("pretrained"))
@@ -94,6 +115,15 @@ def test_poses_and_the_last_step():
 def test_columns_that_do_not_fit(column):
     with pytest.raises(ValueError, match="action must hold at least"):
         RecordedSupervision(ActionLayout(), make_vocabulary()).labels({"action": column})
+
+
+@pytest.mark.parametrize(("scale", "warned"), [(1.0, False), (1000.0, True)])
+def test_moves_in_millimetres_are_doubted(caplog, monkeypatch, scale, warned):
+    monkeypatch.setattr(recorded_supervision.logging, "log_first_n", recorded_supervision.logging.log_every_n)
+    layout = make_action_layout(position_scale=scale)
+    with caplog.at_level("WARNING"):
+        RecordedSupervision(layout, make_vocabulary("pretrained")).labels(episode())
+    assert ("must be in metres" in caplog.text) == warned
 
 
 def test_wordings():

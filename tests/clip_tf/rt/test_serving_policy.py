@@ -4,14 +4,17 @@ import base64
 import io
 from pathlib import Path
 
+import gin
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
+from clip_tf.clip_model import ClipModel
 from clip_tf.converted_folder import save_clip
 from clip_tf.image_preprocessing import preprocess
-from clip_tf.rt import make_policy
+from clip_tf.model_config import ClipConfig
+from clip_tf.rt import experiment, make_policy
 from clip_tf.rt.action_scores import README, action_logits
 from clip_tf.rt.objective import unit_length
 from clip_tf.rt.policy_folder import PolicyDescription, read_description, write_description
@@ -26,7 +29,7 @@ from serving.app import create_app
 from serving.engine import Engine
 from serving.model import make_model, warm_up
 from serving.settings import Settings
-from tests.clip_tf.rt.clip_rt_data import VOCABULARY, tiny_clip
+from tests.clip_tf.rt.clip_rt_data import TINY_CONFIG, VOCABULARY, tiny_clip
 
 TEXTS = np.array(["open the door", "close the laptop", "what now"])
 
@@ -186,6 +189,12 @@ def test_wrong_state_and_draws(policy):
         policy.infer({"image": images(1), "natural_language_instruction": TEXTS[:1]}, {}, num_samples=2)
 
 
+@pytest.mark.parametrize("gripper", [np.nan, 7.0, -0.1])
+def test_a_gripper_that_no_robot_has(policy, gripper):
+    with pytest.raises(ValueError, match=r"gripper_open must be in \[0, 1\]"):
+        ask(policy, 1, {GRIPPER: np.full((1, 1), gripper, np.float32)})
+
+
 def test_empty_and_endless_instructions(policy):
     texts = np.array(["", "word " * 10_000, "émoji 🤖"])
     assert np.isfinite(ask(policy, natural_language_instruction=texts)[0].info["logits"]).all()
@@ -231,6 +240,40 @@ def test_a_converted_clip_becomes_a_policy(model, tmp_path, capsys):
     assert not (tmp_path / "other").exists()
 
 
+def test_a_text_tower_that_is_too_small_for_the_tokenizer(tmp_path, capsys):
+    """Its rows end before the tokenizer's ids do: TensorFlow says so late, or on a GPU never."""
+    fields = {**TINY_CONFIG, "text_cfg": {**TINY_CONFIG["text_cfg"], "vocab_size": 64}}
+    small = ClipModel(ClipConfig.from_json(fields))
+    with pytest.raises(ValueError, match="vocab_size must be at least 49408.*Received: 64"):
+        ClipRtPolicy(small, PolicyDescription(VOCABULARY))
+    save_clip(tmp_path / "clip", small)
+    assert make_policy.main([str(tmp_path / "clip"), "--out", str(tmp_path / "policy")]) == 1
+    assert "vocab_size must be at least 49408" in capsys.readouterr().err
+    assert not (tmp_path / "policy").exists()
+    write_description(tmp_path, PolicyDescription(VOCABULARY))
+    with pytest.raises(ValueError, match="vocab_size must be at least"):
+        load_policy(tmp_path)
+    with gin.unlock_config():
+        gin.bind_parameter("clip_rt.make_model.fields", fields)
+    try:
+        with pytest.raises(ValueError, match="vocab_size must be at least"):
+            experiment.make_model(None)
+    finally:
+        gin.clear_config()
+
+
+def test_weights_that_are_not_finite_move_no_robot(tmp_path):
+    broken = tiny_clip()
+    asked = ClipRtPolicy(broken, PolicyDescription(VOCABULARY))
+    broken.visual.proj.assign(broken.visual.proj * np.nan)
+    with pytest.raises(ValueError, match="scores must be finite"):
+        ask(asked, 1)
+    save_clip(tmp_path / "clip", broken)
+    write_description(tmp_path, PolicyDescription(VOCABULARY))
+    with pytest.raises(ValueError, match=r"must be finite.*visual\.proj"):
+        load_policy(tmp_path)
+
+
 def test_descriptions_are_read_back(tmp_path):
     written = PolicyDescription(VOCABULARY, "do {}", README, 2, (0, 2))
     write_description(tmp_path, written)
@@ -241,7 +284,14 @@ def test_descriptions_are_read_back(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", ["[]", "{}", '{"vocabulary": {}}', '{"vocabulary": {"a": "[0,0,0,0,0,0,0]"}, "fusion": "x"}']
+    "content",
+    [
+        '{"vocabulary": {"a": [0, 0, 0, 0, 0, 0, 1], "a": [0.1, 0, 0, 0, 0, 0, 1]}, "prompt": "{}"}',
+        "[]",
+        "{}",
+        '{"vocabulary": {}}',
+        '{"vocabulary": {"a": "[0,0,0,0,0,0,0]"}, "fusion": "x"}',
+    ],
 )
 def test_wrong_descriptions(tmp_path: Path, content):
     (tmp_path / "clip_rt.json").write_text(content)
@@ -250,7 +300,7 @@ def test_wrong_descriptions(tmp_path: Path, content):
 
 
 def test_a_folder_without_a_policy(tmp_path):
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match=r"clip_rt\.json.*make_policy"):
         load_policy(tmp_path)
     with pytest.raises(ValueError, match="takes no encoder"):
         load_policy(tmp_path, encoder_source="embedded")

@@ -111,7 +111,7 @@ def test_rlds_wordings_are_drawn_in_training_only(tmp_path):
 
 def test_rlds_that_says_nothing(tmp_path):
     folder = write_episodes(tmp_path)
-    layout = ActionLayout(start=1)
+    layout = ActionLayout()
     with pytest.raises(ValueError, match="episode 'e0'.*action must hold at least 7|episode 'e0'"):
         open_rlds_samples(folder, VOCABULARY, validation_episodes=2, layout=ActionLayout(gripper_index=7))
     with pytest.raises(ValueError, match="image_key|no step feature"):
@@ -133,6 +133,15 @@ def test_rlds_fingerprint_tells_what_matters(tmp_path):
 # === CSV ===
 
 
+def test_csv_of_another_vocabulary(tmp_path):
+    path = write_csv(tmp_path, 8)
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0], *[line.replace("go ahead,1", "Go  ahead,3") for line in lines[1:]]]))
+    assert open_csv(path, 4, validation_fraction=0.3)
+    with pytest.raises(ValueError, match="line 3: 'Go  ahead' is class 1 of the vocabulary.*label 3"):
+        open_csv(path, 4, vocabulary=VOCABULARY, validation_fraction=0.3)
+
+
 def test_csv_in_two_files(tmp_path):
     train, held_out = write_csv(tmp_path, 8), write_csv(tmp_path, 4, "val")
     source = open_csv(train, 4, validation_file=held_out)
@@ -150,18 +159,47 @@ def test_csv_in_two_files(tmp_path):
         ("filepath,caption,supervision,label\na.png,b,c,0\n", FileNotFoundError, "line 2: there is no such"),
         ("filepath,caption,supervision,label\ntrain.csv,b,c,x\n", ValueError, "line 2: the label.*'x'"),
         ("filepath,caption,supervision,label\ntrain.csv,b,c,4\n", ValueError, r"\[0, 4\).*Received: 4"),
+        ("filepath,caption,supervision,label\ntrain.csv,b,c,1_0\n", ValueError, "must be an integer"),
+        ("filepath,caption,supervision,label\ntrain.csv,b,c," + "9" * 99 + "\n", ValueError, "an integer"),
+        ('filepath,caption,supervision,label\n"' + "x" * 200_000, ValueError, "train.csv must be a CSV"),
+        ("filepath,caption,supervision,label\n\udcdf.png,b,c,0\n", ValueError, "train.csv must be UTF-8"),
         ("filepath,caption,supervision,label\ntrain.csv,b,,1\n", ValueError, "line 2 must have a value"),
         ("filepath,caption,supervision,label\ntrain.csv,b,c,1,2\n", ValueError, "line 2 must have a value"),
     ],
 )
 def test_wrong_csv(tmp_path, text, error, message):
     path = tmp_path / "train.csv"
-    path.write_text(text)
+    path.write_text(text, errors="surrogateescape")
     with pytest.raises(error, match=message):
         open_csv(path, 4)
 
 
 # === Shards ===
+
+
+@pytest.mark.parametrize("damage", ["cut", "cut in a header", "header", "tail", "zeros", "more"])
+def test_shards_that_are_not_whole(tmp_path, damage):
+    """Readers of tar files stop without a word where a header is damaged or the file was cut."""
+    path = sorted(write_shards(tmp_path).rglob("*.tar"))[0]
+    content = bytearray(path.read_bytes())
+    assert len(list(read_shard(path, 4))) > 4
+    with tarfile.open(path) as file:
+        member = file.getmembers()[8]
+    if damage == "cut":
+        del content[member.offset :]
+    elif damage == "cut in a header":
+        del content[member.offset + 100 :]
+    elif damage == "header":
+        content[member.offset + 10 : member.offset + 20] = b"\xff" * 10
+    elif damage == "tail":
+        content[member.offset + 100 :] = bytes(len(content) - member.offset - 100)
+    elif damage == "zeros":
+        content = bytes(len(content))
+    else:
+        content.extend(bytes(content))
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"{path.name} must be a whole tar file"):
+        list(read_shard(path, 4))
 
 
 def test_weights_repeat_the_shards_of_a_folder(tmp_path):

@@ -90,6 +90,8 @@ def test_files_of_both_kinds_are_the_same_vocabulary(tmp_path, suffix):
         ('{"a": "[0, 0, 0, 0, 0, 0, 0]", "a": "[1, 0, 0, 0, 0, 0, 0]"}', "same phrase"),
         ('{"a": "[0, 0, 0, 0, 0, 0, 0]", "b": "[0, 0, 0, 0, 0, 0, 0]"}', "same action.*'a' and 'b'"),
         ('{"a": "[0, 0, 0, 0, 0, 0, 0]", "b": "[0, 0, 0, 0, 0, 0, 0, 1]"}', "as many numbers"),
+        ('{"a": [' + "9" * 400 + ", 0, 0, 0, 0, 0, 1]}", "v.json: "),
+        ("[" * 100_000, "v.json: "),
     ],
 )
 def test_wrong_json(tmp_path, content, message):
@@ -107,6 +109,7 @@ def test_wrong_json(tmp_path, content, message):
         ("phrase,dx,dy,dz,droll,dpitch,dyaw,gripper\n", "at least one phrase"),
         ("phrase,dx,dy,dz,droll,dpitch,dyaw,gripper\na,0,0,0,0,0,0\n", "line 2 must have 8"),
         ("phrase,dx,dy,dz,droll,dpitch,dyaw,gripper\na,0,0,0,0,0,0,0,9\n", "line 2 must have 8"),
+        ('phrase,dx,dy,dz,droll,dpitch,dyaw,gripper\n"' + "a" * 200_000, "v.csv: field larger"),
         ("phrase,dx,dy,dz,droll,dpitch,dyaw,gripper\na,x,0,0,0,0,0,0\n", "line 2 must hold numbers"),
     ],
 )
@@ -115,6 +118,20 @@ def test_wrong_csv(tmp_path, content, message):
     path.write_text(content)
     with pytest.raises(ValueError, match=message):
         load_vocabulary(path)
+
+
+@pytest.mark.parametrize(
+    "phrases",
+    [("don't", "don’t"), ("pick", "pick&nbsp;"), ("word " * 90 + "a", "word " * 90 + "b"), ("A", "a")],
+)
+def test_phrases_that_the_tokenizer_makes_one_of(phrases):
+    with pytest.raises(ValueError, match="same phrase"):
+        Vocabulary(phrases, [[0] * 7, [0.1, 0, 0, 0, 0, 0, 1]])
+
+
+def test_a_file_with_a_byte_order_mark(tmp_path):
+    (tmp_path / "v.json").write_bytes(b"\xef\xbb\xbf" + b'{"a": "[0, 0, 0, 0, 0, 0, 1]"}')
+    assert load_vocabulary(tmp_path / "v.json").phrases == ("a",)
 
 
 @pytest.mark.parametrize(

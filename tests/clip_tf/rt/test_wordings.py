@@ -22,6 +22,26 @@ def test_it_is_never_applied_twice(text, prompt):
     assert apply_prompt(f" {once.upper()} ", prompt) == f" {once.upper()} " or prompt == "{}"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "What  motion should the robot arm perform\nto complete the instruction 'close the laptop'?",
+        "what motion should the robot arm perform to complete the instruction ‘close the laptop’?",
+        "what motion should the robot arm perform to complete the instruction 'close the laptop' ?",
+        "what motion should the robot arm perform to complete the instruction 'close the laptop'",
+    ],
+)
+def test_instructions_that_are_in_the_prompt_already(text):
+    assert apply_prompt(text) == text
+
+
+def test_a_question_is_no_prompt():
+    assert apply_prompt("down a bit", "do {}") == "do down a bit"
+    assert apply_prompt("where?", "{}?") == "where?"
+    assert apply_prompt("where", "{}?") == "where?"
+    assert apply_prompt("is it 'here'?") == PUBLISHED.format("is it 'here'?")
+
+
 @pytest.mark.parametrize("prompt", ["", "no gap", "{} and {}"])
 def test_wrong_prompts(prompt):
     with pytest.raises(ValueError, match="exactly once"):

@@ -1,0 +1,123 @@
+"""How prepared data lie on the disk: each modality by itself, so that switching one on computes only that.
+
+::
+
+    FOLDER/DIGEST/                of one data set at one stride
+           episodes/              rows.npy float32 [steps, P]: joints; about.json: the episodes' table
+           image-DIGEST/          rows.npy uint8 [steps, h, w, 3]
+           depth-DIGEST/ …        rows.npy uint16 [steps, h, w, 1] …
+           patches-DIGEST/        rows.npy float32 [steps, rows, columns, features]
+           text-DIGEST/           rows.npy float32 [instructions, features]
+           .lock                  held while something is computed
+
+The steps of all episodes stand one after the other. Digests are of all that the content depends on.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from core import files
+from sarnn_tf.data.array_file import ArrayFile, open_array
+
+_LOCK, _ROWS, _ABOUT = ".lock", "rows.npy", "about.json"
+_DIGITS = 24
+
+
+def digest_of(value: Any) -> str:
+    """A short hexadecimal digest of JSON values."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:_DIGITS]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Component:
+    """One array of a data set, opened by ``open_component``.
+
+    Attributes:
+      rows: read-only memory map [n, ...].
+      sha256: of its content.
+      table: JSON values that were written beside it.
+    """
+
+    rows: np.ndarray
+    sha256: str
+    table: Any
+
+
+def is_there(folder: Path) -> bool:
+    """Whether a component was written; it is whole then."""
+    return folder.is_dir()
+
+
+@contextlib.contextmanager
+def writing(folder: Path) -> Iterator["ComponentWriter"]:
+    """Writes a component; it appears, whole, when the block ends without an error.
+
+    Raises:
+      FileExistsError: it is there.
+    """
+    with files.atomic_folder(folder) as temporary:
+        with ArrayFile(temporary / _ROWS) as array:
+            writer = ComponentWriter(array)
+            yield writer
+        files.write_json(temporary / _ABOUT, {**array.about(), "table": writer.table})
+
+
+class ComponentWriter:
+    """What ``writing`` gives.
+
+    Attributes:
+      table: JSON values to keep beside the array.
+    """
+
+    def __init__(self, array: ArrayFile) -> None:
+        self._array = array
+        self.table: Any = None
+
+    def append(self, rows: np.ndarray) -> None:
+        """See ``ArrayFile.append``."""
+        self._array.append(rows)
+
+
+def open_component(folder: Path) -> Component:
+    """Opens what ``writing`` wrote. Lengths and types are checked; contents are not read.
+
+    Raises:
+      ValueError: it is damaged; the message names the folder to remove.
+    """
+    try:
+        about = files.read_json(folder / _ABOUT)
+        rows = open_array(folder / _ROWS, about)
+        return Component(rows, about["sha256"], about["table"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"Prepared data are damaged; remove the folder {folder}, and it is made again. Received: {error}"
+        ) from error
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Waits until no other process computes in this folder, then keeps others out.
+
+    What a killed process left half written is removed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / _LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            logging.info("Another process prepares the data in %s; waiting for it.", folder)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        for leftover in folder.glob(".*"):
+            if leftover.is_dir():
+                shutil.rmtree(leftover)
+        yield
