@@ -1,8 +1,13 @@
-"""The one switch to legacy Keras. Import this before TensorFlow.
+"""The one place that sets TensorFlow's switches, legacy Keras above all. Import this before TensorFlow.
 
 TF-Agents is written against Keras 2. TensorFlow picks its Keras when ``tensorflow`` is first
 imported, by the environment variable ``TF_USE_LEGACY_KERAS``, so the variable has to be set before
 that. Every package here that uses TensorFlow begins with ``from core import legacy_keras``.
+
+oneDNN's kernels are switched on too, by ``TF_ENABLE_ONEDNN_OPTS``. TensorFlow leaves them off on processors
+without instructions for neural networks, where its own kernels for small convolutions need several times as
+long and hundreds of times the memory traffic. They sum in another order, so the last bits differ: a process and
+its children must have the same, which is why no other place sets it.
 """
 
 import os
@@ -26,6 +31,8 @@ def require() -> None:
             "imported."
         )
     os.environ[_VARIABLE] = "1"
+    if "tensorflow" not in sys.modules:  # Else children would compute otherwise than this process.
+        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     # The C++ start-up banner hides our own messages; a user who sets it wins.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 

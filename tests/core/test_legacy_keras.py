@@ -10,7 +10,8 @@ from tests.shared_data import ROOT
 
 
 def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    clean = {k: v for k, v in os.environ.items() if k not in ("TF_USE_LEGACY_KERAS", "TF_CPP_MIN_LOG_LEVEL")}
+    switches = ("TF_USE_LEGACY_KERAS", "TF_CPP_MIN_LOG_LEVEL", "TF_ENABLE_ONEDNN_OPTS")
+    clean = {k: v for k, v in os.environ.items() if k not in switches}
     return subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env={**clean, **environment}, capture_output=True, text=True
     )
@@ -51,12 +52,21 @@ def test_what_tensorflow_takes_for_yes_is_fine(value: str) -> None:
     assert run(f"{STAND_IN}; from core import legacy_keras", TF_USE_LEGACY_KERAS=value).returncode == 0
 
 
-def test_the_users_log_level_wins() -> None:
+@pytest.mark.parametrize(
+    ("variable", "ours", "users"), [("TF_CPP_MIN_LOG_LEVEL", "2", "0"), ("TF_ENABLE_ONEDNN_OPTS", "1", "0")]
+)
+def test_what_the_user_sets_wins(variable: str, ours: str, users: str) -> None:
+    code = f"import os, sys; from core import legacy_keras; sys.stdout.write(os.environ['{variable}'])"
+    assert run(code).stdout == ours
+    assert run(code, **{variable: users}).stdout == users
+
+
+def test_children_compute_as_a_process_that_imported_tensorflow_first() -> None:
     code = (
-        "import os, sys; from core import legacy_keras; sys.stdout.write(os.environ['TF_CPP_MIN_LOG_LEVEL'])"
+        f"{STAND_IN}; import os; from core import legacy_keras\n"
+        "sys.exit('TF_ENABLE_ONEDNN_OPTS' in os.environ)"
     )
-    assert run(code).stdout == "2"
-    assert run(code, TF_CPP_MIN_LOG_LEVEL="0").stdout == "0"
+    assert run(code, TF_USE_LEGACY_KERAS="1").returncode == 0
 
 
 def test_core_itself_imports_no_tensorflow() -> None:
