@@ -6,8 +6,8 @@ that. Every package here that uses TensorFlow begins with ``from core import leg
 
 oneDNN's kernels are switched on too, by ``TF_ENABLE_ONEDNN_OPTS``. TensorFlow leaves them off on processors
 without instructions for neural networks, where its own kernels for small convolutions need several times as
-long and hundreds of times the memory traffic. They sum in another order, so the last bits differ: a process and
-its children must have the same, which is why no other place sets it.
+long and hundreds of times the memory traffic. They sum in another order, so the last bits differ: a process
+and its children must have the same, which is why no other place sets it.
 """
 
 import os
