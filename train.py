@@ -8,10 +8,11 @@ from typing import NamedTuple
 import gin
 from absl import app, flags, logging
 
+from clip_tf.rt import train_flags as clip_rt_flags
 from core import legacy_keras as _legacy_keras  # noqa: F401  (before TensorFlow)
 from core.train_options import TrainOptions
 from sarnn_tf import train_flags as sarnn_flags
-from training.console import quiet_libraries
+from training.console import message_of, quiet_libraries
 from training.loop import LoopSettings, run
 from training.strategy import make_strategy
 
@@ -67,6 +68,7 @@ def main(arguments: list[str]) -> None:
         raise app.UsageError(f"Everything is a flag. Received: {arguments[1:]}")
     quiet_libraries()
     sarnn_flags.check(FLAGS)
+    clip_rt_flags.check(FLAGS)
     model, epochs = MODELS[FLAGS.model], sarnn_flags.num_epochs(FLAGS)
     checkpoint_dir = sarnn_flags.run_folder(FLAGS) or Path(f"runs/{FLAGS.model}")
     experiment = importlib.import_module(model.module)  # Registers what gin configures.
@@ -107,10 +109,9 @@ def report_errors(arguments: list[str]) -> None:
     """Runs ``main``; what a user can put right is a message and status 1, not a traceback."""
     try:
         main(arguments)
-    except (ValueError, OSError) as error:
+    except (ValueError, TypeError, OSError) as error:
         logging.debug("The error came from here:", exc_info=True)  # --verbosity=1 shows it.
-        # gin adds where it was called from, which says nothing to who wrote the command line.
-        sys.exit(str(error).split("\n  In call to configurable", 1)[0])
+        sys.exit(message_of(error))
 
 
 if __name__ == "__main__":

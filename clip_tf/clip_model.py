@@ -3,7 +3,6 @@
 import math
 import zlib
 
-import numpy as np
 import tensorflow as tf
 
 from clip_tf.model_config import ClipConfig
@@ -121,8 +120,3 @@ def _initial_stddev(key: str, config: ClipConfig) -> float:
         "text_projection": tower.width**-0.5,
     }
     return next((value for end, value in ends.items() if key == end or key.endswith("." + end)), 0.0)
-
-
-def num_parameters(model: ClipModel) -> int:
-    """Numbers in all variables."""
-    return sum(int(np.prod(v.shape)) for v in model.variables)

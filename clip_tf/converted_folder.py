@@ -99,6 +99,10 @@ def load_preprocessing(folder: str | Path) -> Preprocessing:
 def read_description(folder: str | Path) -> tuple[ClipConfig, Preprocessing]:
     """Configuration and preprocessing of a folder; errors as for ``load_clip``."""
     folder = Path(folder)
+    if not (folder / CONFIG).is_file():
+        raise FileNotFoundError(
+            f"A converted CLIP must have {CONFIG}, as python -m clip_tf.convert writes it. Received: {folder}"
+        )
     described = read_json(folder / CONFIG)
     if not (folder / WEIGHTS).is_file():
         raise FileNotFoundError(f"A converted CLIP must have {WEIGHTS}. Received: {folder}")
@@ -107,7 +111,11 @@ def read_description(folder: str | Path) -> tuple[ClipConfig, Preprocessing]:
         raise ValueError(
             f"{folder / WEIGHTS} was not written by clip_tf.convert. Received: no configuration in it"
         )
-    if json.loads(stored) != described:
+    try:
+        repeated = json.loads(stored)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{folder / WEIGHTS}: its configuration must be JSON. Received: {error}") from error
+    if repeated != described:
         raise ValueError(
             f"{folder / CONFIG} is not the configuration that its weights were written with. "
             f"Received: {_differences(json.loads(stored), described)}"

@@ -34,6 +34,7 @@ from tqdm import tqdm
 from clip_tf.rt import shard_index
 from clip_tf.rt.action_layout import ActionLayout
 from clip_tf.rt.dominant_axis import NONE
+from clip_tf.rt.messages import plain
 from clip_tf.rt.oxe_layouts import IMAGE_KEY, INSTRUCTION_KEY, OXE, oxe_data_set
 from clip_tf.rt.recorded_supervision import LAYOUT_FIELDS, RecordedSupervision, make_action_layout
 from clip_tf.rt.rlds_steps import check_paths, instruction_texts
@@ -97,7 +98,7 @@ def read_mixture(path: str | Path, data_dir: str | Path | None = None) -> tuple[
         try:
             members.append(_member(dict(entry), root))
         except (TypeError, ValueError) as error:
-            raise ValueError(f"{where}: {error}. Received: {str(entry)[:300]}") from error
+            raise ValueError(f"{where}: {plain(error)}. Received: {str(entry)[:300]}") from error
     names = [member.name for member in members]
     if len(set(names)) < len(names):
         raise ValueError(f"{path}: names must be different. Received: {names}")
@@ -260,7 +261,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         weights = {"weights": {member.name: member.weight for member in members}}
         files.write_json(given.out / MIXTURE, weights)
     except (ValueError, OSError) as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{plain(error)}\n")
         return 1
     return 0
 

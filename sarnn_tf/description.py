@@ -5,6 +5,7 @@ the model and its transforms from it, and from nothing else.
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,15 @@ from sarnn_tf.sarnn import Sarnn
 DESCRIPTION = "sarnn.json"
 SARNN, CLIP_SARNN = "sarnn", "clip_sarnn"
 JOINTS, INSTRUCTION = "joint_positions", "natural_language_instruction"
+_NUMBER = (int, float)
+_JSON_TYPES: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("rec_dim", "clip_features", "text_units"), (int,)),
+    **dict.fromkeys(("vmin", "vmax", "temperature", "heatmap_size"), _NUMBER),
+    **dict.fromkeys(("use_clip", "transpose_heatmap"), (bool,)),
+    **dict.fromkeys(("modalities", "joint_names", "joint_bounds", "instructions"), (list, tuple)),
+    "clip_fingerprint": (str,),
+    "rate_hz": (*_NUMBER, type(None)),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,8 +86,8 @@ class SarnnDescription:
                 f"Received: {self.joint_names}, {bounds.tolist()}"
             )
         object.__setattr__(self, "joint_bounds", tuple(tuple(row) for row in bounds.tolist()))
-        if not self.vmin < self.vmax:
-            raise ValueError(f"vmin must be below vmax. Received: {self.vmin}, {self.vmax}")
+        if not -math.inf < self.vmin < self.vmax < math.inf:
+            raise ValueError(f"vmin must be below vmax, both finite. Received: {self.vmin}, {self.vmax}")
         if self.model not in (SARNN, CLIP_SARNN):
             raise ValueError(f"model must be {SARNN!r} or {CLIP_SARNN!r}. Received: {self.model!r}")
         names = [m.name for m in self.modalities]
@@ -88,9 +98,11 @@ class SarnnDescription:
                 f"{SARNN} sees {IMAGE!r} alone, without CLIP, words or a transposed heatmap; use "
                 f"{CLIP_SARNN}. Received: {names}, use_clip={self.use_clip}"
             )
-        for name in ("rec_dim", "temperature", "heatmap_size"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be > 0. Received: {getattr(self, name)}")
+        for name in ("rec_dim", "temperature", "heatmap_size", "clip_features"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be > 0 and finite. Received: {getattr(self, name)}")
+        if self.text_units < 0:
+            raise ValueError(f"text_units must be >= 0. Received: {self.text_units}")
 
     @property
     def joint_dim(self) -> int:
@@ -179,6 +191,13 @@ class SarnnDescription:
         Raises:
           ValueError: a field is missing, unknown or out of range.
         """
+        wrong = [
+            name for name, kinds in _JSON_TYPES.items() if name in value and type(value[name]) not in kinds
+        ]
+        texts = [*value.get("joint_names", ()), *value.get("instructions", ())]
+        if wrong or not all(isinstance(text, str) for text in texts):
+            wrong = wrong or ["joint_names or instructions"]
+            raise ValueError(f"Not the description of a SARNN: the type of {wrong}. Received: {value!r}")
         try:
             modalities = tuple(ImageModality(**m) for m in value["modalities"])
             return cls(**{**value, "modalities": modalities})

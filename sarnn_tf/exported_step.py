@@ -16,6 +16,7 @@ from sarnn_tf.description import JOINTS, SarnnDescription
 from sarnn_tf.frozen_clip import FrozenClip
 from sarnn_tf.image_modality import IMAGE, ImageModality
 from sarnn_tf.layers.lstm_cell import LstmState
+from sarnn_tf.normalization import moving
 from sarnn_tf.policy_folder import LoadedSarnn
 from sarnn_tf.prediction import predict_step
 from sarnn_tf.serving_policy import INPUT_PARAM, STEP
@@ -144,7 +145,7 @@ def _step(loaded: LoadedSarnn, signature: StepSignature) -> Callable[..., Tensor
     description = loaded.description
     low, high = description.bounds
     # A joint that never moves keeps its distance from the bound, see ``normalization``.
-    moves = high > low
+    moves = moving(description.bounds)
     span = np.float32(description.vmax - description.vmin)
     scale = np.where(moves, span / np.where(moves, high - low, 1), 1).astype(np.float32)
     vmin = np.float32(description.vmin)

@@ -2,6 +2,9 @@
 
 import numpy as np
 
+# Of a value, or of 1 for small ones: a joint that stands still would else be blown up to the whole range.
+_STILL = 1e-6
+
 
 def bounds_of(data: np.ndarray) -> np.ndarray:
     """The smallest and the largest value of every component.
@@ -21,19 +24,25 @@ def bounds_of(data: np.ndarray) -> np.ndarray:
     return np.stack([flat.min(axis=0), flat.max(axis=0)])
 
 
+def moving(bounds: np.ndarray) -> np.ndarray:
+    """Which components move by more than float32's rounding; ``bounds`` [2, d] to bool [d]."""
+    size = np.maximum(1.0, np.abs(bounds).max(axis=0))
+    return np.asarray(bounds[1] - bounds[0] > _STILL * size)
+
+
 def _range(bounds: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Minima, maxima, and where they differ."""
+    """Minima, maxima, and where they differ by more than rounding."""
     bounds = np.asarray(bounds)
     if not len(bounds) == 2 or not np.isfinite(bounds).all() or (bounds[0] > bounds[1]).any():
         raise ValueError(f"bounds must be finite: minima, then maxima. Received: {bounds}")
-    return bounds[0], bounds[1], bounds[1] > bounds[0]
+    return bounds[0], bounds[1], moving(bounds)
 
 
 def normalize(data: np.ndarray, bounds: np.ndarray, vmin: float, vmax: float) -> np.ndarray:
     """Maps ``bounds[0]`` to ``vmin`` and ``bounds[1]`` to ``vmax``, without clipping.
 
-    A component that never moves (both bounds equal) goes to ``vmin``, with its distance from the bound
-    added as it is, so that the inverse has it back. EIPL divides by zero there.
+    A component that never moves (bounds equal but for float32's rounding) goes to ``vmin``, with its distance
+    from the bound added as it is, so that the inverse has it back. EIPL divides by zero there.
 
     Args:
       data: [..., d].

@@ -23,7 +23,8 @@ def prepare_images(raw: np.ndarray, modality: ImageModality) -> np.ndarray:
     raw = np.asarray(raw)
     if raw.dtype not in (np.uint8, np.uint16):
         raise ValueError(f"{modality.name} must be uint8 or uint16. Received: {raw.dtype}")
-    if modality.channels == 1 and (raw.ndim < 3 or raw.shape[-1] != 1):
+    # Four axes have a channel axis already: colour is no grey image of three columns.
+    if modality.channels == 1 and raw.ndim < 4 and (raw.ndim < 3 or raw.shape[-1] != 1):
         raw = raw[..., None]
     if raw.ndim < 3 or raw.shape[-1] != modality.channels or not raw.size:
         raise ValueError(

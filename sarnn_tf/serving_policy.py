@@ -37,6 +37,8 @@ from sarnn_tf.sarnn import Sarnn
 INPUT_PARAM = "input_param"
 STEP = "step"
 _CACHED_INSTRUCTIONS = 256
+# No joint is there, in whatever unit; far larger numbers overflow within the network.
+_LARGEST_JOINT = 1e6
 
 
 class SarnnPolicy:
@@ -151,7 +153,7 @@ class SarnnPolicy:
 
         Raises:
           ValueError: an observation is missing, of another shape or type, or not finite; the state is not of
-            n clients; or ``num_samples`` is not 0.
+            n clients; the answer is not finite; or ``num_samples`` is not 0.
         """
         if num_samples:
             raise ValueError(
@@ -169,6 +171,11 @@ class SarnnPolicy:
             {name: tf.constant(value) for name, value in self._check_state(state, n).items()},
         )
         targets = denormalize(output.joints.numpy(), self._bounds, d.vmin, d.vmax)
+        if not np.isfinite(targets).all():
+            raise ValueError(
+                "The predicted joints must be finite: the weights or the state are damaged. "
+                f"Received: {targets.tolist()}"
+            )
         after = {name: value.numpy() for name, value in next_state.items()}
         info = {STEP: after[STEP]}
         for m in self._description.modalities:
@@ -214,11 +221,11 @@ class SarnnPolicy:
                 f"{JOINTS} must be numbers [n, {count}] in the order {self._description.joint_names}. "
                 f"Received: {joints.dtype} {list(joints.shape)}"
             )
-        with np.errstate(over="ignore"):
-            joints = joints.astype(np.float32)
-        if not np.isfinite(joints).all():
-            raise ValueError(f"{JOINTS} must be finite. Received: {joints.tolist()}")
-        return joints
+        if not (np.abs(joints.astype(np.float64)) <= _LARGEST_JOINT).all():
+            raise ValueError(
+                f"{JOINTS} must be finite, and within {_LARGEST_JOINT:g} of 0. Received: {joints.tolist()}"
+            )
+        return joints.astype(np.float32)
 
     def _images(self, observations: NamedArrays, modality: ImageModality, n: int) -> np.ndarray:
         """Images as the network takes them: [n, h, w, channels] float32 in [0, 1]."""

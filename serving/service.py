@@ -296,16 +296,17 @@ def parse(schema: type[_Request], body: Mapping[str, Any]) -> _Request:
     try:
         return schema.model_validate(body)
     except ValidationError as error:
-        _refuse(error)
+        _refuse(error, schema)
 
 
-def _refuse(error: ValidationError) -> NoReturn:
+def _refuse(error: ValidationError, schema: type[schemas.Request]) -> NoReturn:
     first = error.errors(include_url=False, include_input=False)[0]
     field = ".".join(str(part) for part in first["loc"])[:100] or None
     code = "missing_field" if first["type"] == "missing" else "invalid_field"
     if field == "image" and code == "missing_field":
         code = "missing_image"
-    raise errors.ApiError(422, code, f"{first['msg']}.", field) from error
+    known = f" The fields are {', '.join(schema.model_fields)}." if first["type"] == "extra_forbidden" else ""
+    raise errors.ApiError(422, code, f"{first['msg']}.{known}", field) from error
 
 
 def path_under(root: Path, path: str, field: str) -> Path:

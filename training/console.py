@@ -1,10 +1,13 @@
-"""What a training run says on the console: its own lines, and warnings of the libraries."""
+"""What a training run says on the console: its own lines, warnings of the libraries, errors."""
 
 import logging as python_logging
+import re
 import sysconfig
 
 from absl import logging
 
+# gin appends where it was called from, which says nothing to who wrote the command line.
+_CALL = re.compile(r"\n  In call to configurable '([^'\n]*)'")
 _LIBRARIES = (sysconfig.get_paths()["purelib"], sysconfig.get_paths()["platlib"])
 
 
@@ -20,3 +23,20 @@ def quiet_libraries() -> None:
     handler = logging.get_absl_handler()
     if not any(isinstance(f, _OwnLinesAndWarnings) for f in handler.filters):
         handler.addFilter(_OwnLinesAndWarnings())
+
+
+def message_of(error: Exception) -> str:
+    """What to say of an error that a user can put right.
+
+    Raises:
+      TypeError: ``error`` itself, where it did not come through gin: then no value of gin's is to blame.
+    """
+    text, *calls = _CALL.split(str(error), maxsplit=1)
+    if not isinstance(error, TypeError):
+        return text
+    if not calls:
+        raise error
+    return (
+        f"A value in gin may be of the wrong type, such as a text for a number, in {calls[0]}. "
+        f"--verbosity=1 shows where. Received: {text}"
+    )

@@ -17,6 +17,7 @@ from core.trainable import Evaluation, Fingerprinted, Trainable
 from training import checkpoints, metrics_csv, plots, train_state
 from training.interruption import Interruption
 from training.progress import EpochProgress
+from training.run_lock import run_lock
 from training.tensorboard import FOLDER, TensorBoardWriter
 from training.train_scalars import LOSS, WEIGHT, NonFiniteError, Position, ScalarWindow, add_to_sums, means
 from training.train_state import Best, Row, TrainState
@@ -120,10 +121,17 @@ def run(trainable: Trainable, settings: LoopSettings, resume_from: str | Path | 
       FileNotFoundError: ``resume_from`` is no checkpoint.
       NonFiniteError: (a ValueError) a train scalar is NaN or infinite. The message names step, epoch and
         batch; nothing was saved after it.
-      ValueError: checkpoint_dir holds an earlier run; the resume does not fit; there are no batches; the
-        validation failed, has a value that is not finite, or lacks the best metric.
+      ValueError: checkpoint_dir holds an earlier run, or one that goes on; the resume does not fit; there are
+        no batches; the validation failed, has a value that is not finite, or lacks the best metric.
     """
     root = Path(settings.checkpoint_dir)
+    with run_lock(root):
+        return _run_alone(trainable, settings, root, resume_from)
+
+
+def _run_alone(
+    trainable: Trainable, settings: LoopSettings, root: Path, resume_from: str | Path | None
+) -> RunResult:
     # Start order: resume > pretrained > scratch. A pretrained checkpoint is in the trainable already, so
     # that restoring here overrides it; without either the trainable's own initial weights remain.
     if resume_from is not None:
@@ -141,7 +149,6 @@ def run(trainable: Trainable, settings: LoopSettings, resume_from: str | Path | 
                 f"max_steps counts all steps and must be above the {state.step} that the trainable starts "
                 f"with. Received: {settings.max_steps}"
             )
-    root.mkdir(parents=True, exist_ok=True)
     with Interruption() as interruption, TensorBoardWriter(root / FOLDER, state.step) as board:
         saved = None if resume_from is None else state.step
         return _Run(trainable, settings, root, state, interruption, board, saved).to_the_end()

@@ -6,11 +6,14 @@ The caption is the instruction, in the prompt or not; file paths are relative to
 import csv
 import dataclasses
 import hashlib
+import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import gin
 import numpy as np
 import tensorflow as tf
+from tqdm import tqdm
 
 from clip_tf.rt import samples
 from clip_tf.rt.vocabulary import Vocabulary
@@ -110,24 +113,21 @@ def open_csv(
       ValueError: a column is missing, a row is not valid, a part is empty, or an image is in both parts.
     """
     root = Path(path).parent
+    samples.check_fraction(validation_fraction)
     train = read_rows(path, num_classes, vocabulary)
     digest = hashlib.sha256(Path(path).read_bytes())
     if validation_file is not None:
         held_out = read_rows(validation_file, num_classes, vocabulary)
         digest.update(Path(validation_file).read_bytes())
-        common = {row.filepath.resolve() for row in train} & {row.filepath.resolve() for row in held_out}
-        if common:
-            raise ValueError(
-                f"{validation_file} must hold other images than {path}. Received: {len(common)} in both, "
-                f"e.g. {sorted(common)[0]}"
-            )
     else:
-        folders = {row.filepath.parent for row in train}
+        # One file may be named in several ways: a/0.png, ../data/a/0.png.
+        folders = {os.path.relpath(row.filepath.parent, root) for row in train}
 
         def part_of(row: Row) -> str:
             group = row.filepath.parent if len(folders) > 1 else row.filepath
+            name = Path(os.path.relpath(group, root)).as_posix()
             fractions = {samples.VALIDATION: validation_fraction, samples.TRAIN: 1 - validation_fraction}
-            return splits.split_by_hash(_name(group, root), fractions, salt)
+            return splits.split_by_hash(name, fractions, salt)
 
         parts = [part_of(row) for row in train]
         held_out = [r for r, part in zip(train, parts, strict=True) if part == samples.VALIDATION]
@@ -138,7 +138,14 @@ def open_csv(
                 f"{path}: the part {name!r} must have examples. Name a validation_file, or another "
                 f"validation_fraction. Received: none of {len(train) + len(held_out)}"
             )
+    both = [{row.filepath.resolve() for row in part} for part in (train, held_out)]
+    if both[0] & both[1]:
+        raise ValueError(
+            f"{validation_file or path}: an image must be in one part only. Received: "
+            f"{len(both[0] & both[1])} in both, e.g. {sorted(both[0] & both[1])[0]}"
+        )
     digest.update(repr((validation_file is None, validation_fraction, salt)).encode())
+    digest.update(_digest_of_images(row.filepath for row in [*train, *held_out]))
     rows = {samples.TRAIN: train, samples.VALIDATION: held_out}
     return CsvSamples(rows, root, num_classes, digest.hexdigest())
 
@@ -172,7 +179,8 @@ def _read_rows(path: Path, num_classes: int, vocabulary: Vocabulary | None) -> l
             texts = [(fields[name] or "").strip() for name in COLUMNS]
             if None in fields or not all(texts):
                 raise ValueError(f"{where} must have a value for each column. Received: {fields}")
-            image = path.parent / texts[0]
+            image = path.parent / fields[COLUMNS[0]]  # A file's name may begin or end with a blank.
+            image = image if image.is_file() else path.parent / texts[0]
             if not image.is_file():
                 raise FileNotFoundError(f"{where}: there is no such image. Received: {image}")
             label = samples.check_label(texts[3], num_classes, where)
@@ -180,6 +188,14 @@ def _read_rows(path: Path, num_classes: int, vocabulary: Vocabulary | None) -> l
                 vocabulary.check_label(texts[2], label, where)
             rows.append(Row(image, texts[1], texts[2], label))
     return rows
+
+
+def _digest_of_images(paths: Iterable[Path]) -> bytes:
+    digest = hashlib.sha256()
+    for path in tqdm(list(dict.fromkeys(paths)), desc="reading images", unit="image", leave=False):
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.digest()
 
 
 def write_rows(path: str | Path, rows: list[Row]) -> None:

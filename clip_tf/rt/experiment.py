@@ -36,6 +36,7 @@ def make_model(
     fields: Mapping[str, Any] | None = None,
     dtype: str = "float32",
     seed: int = 0,
+    resumed: bool = False,
 ) -> ClipModel:
     """The towers, with pretrained weights where there are any.
 
@@ -45,6 +46,7 @@ def make_model(
       fields: a configuration in OpenCLIP's JSON layout, instead of the name.
       dtype: a Keras policy that stores variables in float32: ``float32`` or ``mixed_bfloat16``.
       seed: of fresh weights.
+      resumed: the weights will be those of a checkpoint; none are drawn or loaded here.
 
     Raises:
       FileNotFoundError, ValueError: the pretrained weights are not there, or of another configuration; the
@@ -54,7 +56,9 @@ def make_model(
     check_vocab_size(config.text.vocab_size)
     if pretrained is not None:  # Before a model of a billion numbers is made.
         check_config(config, clip_folder(pretrained))
-    model = ClipModel(config, dtype=dtype, seed=seed)
+    model = ClipModel(config, dtype=dtype, seed=None if resumed else seed)
+    if resumed:
+        return model
     if pretrained is None:
         logging.warning(
             "CLIP-RT begins with random towers. The published ones begin with DFN5B's weights: convert them "
@@ -140,7 +144,8 @@ def make_trainable(
         )
     schedule = make_schedule(steps)
     with strategy.scope():
-        model = make_model(options.pretrained_checkpoint, seed=options.seed)
+        resumed = options.resume_checkpoint is not None
+        model = make_model(options.pretrained_checkpoint, seed=options.seed, resumed=resumed)
         optimizer = make_optimizer(trained_parameters(model, options.frozen))
     return ClipRtTrainable(
         model,

@@ -1,7 +1,7 @@
 """Other wordings of the language actions, for training: a grammar of our own.
 
-Every wording says the size of its move, so that no wording means two classes. A class has about eighteen:
-six ways to name the move, three ways to write its size.
+Every wording says the size of its move, so that no wording means two classes. A class that
+moves has 11 to 18: six ways to name the move, two or three to write its size. One of the gripper has 10.
 """
 
 import functools

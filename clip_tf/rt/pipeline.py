@@ -100,6 +100,7 @@ def batches(
 def _balanced(dataset: tf.data.Dataset, copies: np.ndarray, epoch_seed: int) -> tf.data.Dataset:
     expected = tf.constant(copies)
 
+    @tf.autograph.experimental.do_not_convert
     def repeat(sample: dict[str, tf.Tensor]) -> tf.data.Dataset:
         draw = tf.cast(tf.strings.to_hash_bucket_fast(sample[samples.ID], 2**31 - 1), tf.int32)
         n = draw_copies(tf.gather(expected, sample[samples.LABEL]), tf.stack([epoch_seed, draw]))
@@ -115,6 +116,7 @@ def _balanced(dataset: tf.data.Dataset, copies: np.ndarray, epoch_seed: int) -> 
     return dataset.flat_map(repeat).shuffle(1024, epoch_seed, reshuffle_each_iteration=False)
 
 
+@tf.autograph.experimental.do_not_convert
 def _prepare(sample: dict[str, tf.Tensor], inputs: Inputs, crop_seed: int | None) -> dict[str, tf.Tensor]:
     how, context = inputs.preprocessing, inputs.context_length
 

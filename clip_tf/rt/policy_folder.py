@@ -129,7 +129,9 @@ def read_description(folder: str | Path) -> PolicyDescription:
     path = Path(folder) / DESCRIPTION
     try:
         value = read_json_once(path)
+        if not isinstance(value, dict) or "vocabulary" not in value:
+            raise ValueError(f"it must be an object with a vocabulary. Received: {str(value)[:200]}")
         vocabulary = Vocabulary.from_json(value.pop("vocabulary"))
         return PolicyDescription(vocabulary, **value)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f"{path} does not describe a CLIP-RT policy: {error}") from error

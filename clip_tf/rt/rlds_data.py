@@ -169,6 +169,7 @@ def open_rlds_samples(
       FileNotFoundError, ValueError: see ``open_rlds``; an image that is not uint8 [H, W, 3]; actions that do
         not fit the layout; a part without a step that says a class.
     """
+    samples.check_fraction(validation_fraction)
     source = open_rlds(directory, split)
     data_set = oxe_data_set(oxe_name)
     image_key = image_key or data_set.image_key

@@ -67,6 +67,14 @@ def check_part(part: str) -> None:
         raise ValueError(f"part must be one of {PARTS}. Received: {part!r}")
 
 
+def check_fraction(value: float) -> None:
+    """Raises:
+    ValueError: no share of a whole.
+    """
+    if not 0 <= value <= 1:  # NaN is neither.
+        raise ValueError(f"validation_fraction must be in [0, 1]. Received: {value!r}")
+
+
 def check_label(value: Any, num_classes: int, what: str) -> int:
     """A label as an integer.
 

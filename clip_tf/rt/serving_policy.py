@@ -11,6 +11,7 @@ The published inference in this interface::
 
 import collections
 import contextlib
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -71,8 +72,10 @@ class ClipRtPolicy:
         self._answers = description.answers
         self._moves = np.any(description.vocabulary.actions[:, :-1] != 0, axis=1)
         self._preprocessing = preprocessing or Preprocessing(model.config.vision.image_size)
-        self._encode_text = tf.function(lambda ids: model.encode_text(ids)[0], reduce_retracing=True)
-        self._score = tf.function(self._logits, reduce_retracing=True)
+        # No Python condition here is on a tensor, and to look for one takes seconds (autograph).
+        compiled = functools.partial(tf.function, reduce_retracing=True, autograph=False)
+        self._encode_text = compiled(lambda ids: model.encode_text(ids)[0])
+        self._score = compiled(self._logits)
         self._actions = unit_length(self._text_features(description.vocabulary.phrases))
         self._instructions: collections.OrderedDict[str, np.ndarray] = collections.OrderedDict()
 

@@ -4,6 +4,7 @@
 """
 
 import collections
+import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -26,6 +27,12 @@ def count_labels(samples: Iterable[tuple[str, int]]) -> Episodes:
     for key, label in samples:
         found[episode_of(key)][label] += 1
     return {episode: dict(counts) for episode, counts in found.items()}
+
+
+def digest(episodes: Episodes) -> str:
+    """Hexadecimal SHA-256 of what ``count_labels`` found, in whatever order."""
+    ordered = sorted((episode, sorted(counts.items())) for episode, counts in episodes.items())
+    return hashlib.sha256(repr(ordered).encode()).hexdigest()
 
 
 def write_index(folder: Path, shards: Mapping[str, Episodes]) -> None:

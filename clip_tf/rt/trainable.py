@@ -111,9 +111,11 @@ class ClipRtTrainable:
         self._inputs = inputs_of(model, preprocessing, description.prompt)
         # A smaller last batch cannot be shared out evenly.
         self._drop_remainder = replicas * chunks > 1
-        self._compiled_step = tf.function(self._step_on_all, reduce_retracing=True)
-        self._features = tf.function(functools.partial(encode_batch, model), reduce_retracing=True)
-        self._text_features = tf.function(lambda ids: unit_length(model.encode_text(ids)[0]))
+        # No Python condition here is on a tensor, and to look for one takes seconds (autograph).
+        compiled = functools.partial(tf.function, reduce_retracing=True, autograph=False)
+        self._compiled_step = compiled(self._step_on_all)
+        self._features = compiled(functools.partial(encode_batch, model))
+        self._text_features = compiled(lambda ids: unit_length(model.encode_text(ids)[0]))
 
     @property
     def model(self) -> ClipModel:

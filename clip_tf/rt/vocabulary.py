@@ -104,14 +104,6 @@ class Vocabulary:
                 f"clip_rt.make_vocabulary.source. Received: label {label}"
             )
 
-    def action_of(self, phrase: str) -> np.ndarray:
-        """The low-level action of a phrase, float32 [7 or 8].
-
-        Raises:
-          ValueError: it is not in the vocabulary.
-        """
-        return self.actions[self.label_of(phrase)].copy()
-
     def nearest(self, action: Sequence[float] | np.ndarray, gripper_change: float = 0.0) -> int:
         """The class nearest to a low-level action.
 
@@ -193,13 +185,14 @@ def load_vocabulary(path: str | Path) -> Vocabulary:
     Raises:
       FileNotFoundError: there is no such file.
       ValueError: another suffix, or a file that holds no valid vocabulary; the message names the file.
+        Classes that move and differ in the gripper are refused too: a move leaves the gripper as it is.
     """
     path = Path(path)
     try:
-        if path.suffix == ".json":
-            return Vocabulary.from_json(read_json_once(path))
-        if path.suffix == ".csv":
-            return _from_csv(path)
+        if path.suffix in (".json", ".csv"):
+            found = Vocabulary.from_json(read_json_once(path)) if path.suffix == ".json" else _from_csv(path)
+            _require_moves_without_gripper(found)
+            return found
     # Numbers without end, objects without end, a quote that is never closed.
     except (ValueError, OverflowError, RecursionError, csv.Error) as error:
         raise ValueError(f"{path}: {error}") from error
@@ -270,6 +263,19 @@ def _matrix(phrases: Sequence[str], rows: Sequence[Sequence[float]]) -> np.ndarr
         raise ValueError(f"All actions must have as many numbers. Received: {sizes}")
     with np.errstate(over="ignore"):  # Infinity is refused with a message of its own.
         return np.array(rows, np.float32)
+
+
+def _require_moves_without_gripper(vocabulary: Vocabulary) -> None:
+    moves = np.flatnonzero(vocabulary.actions[:, :-1].any(axis=1))
+    grippers = vocabulary.actions[moves, -1]
+    other = moves[grippers != grippers[:1]]
+    if other.size:
+        first, second = vocabulary.phrases[moves[0]], vocabulary.phrases[other[0]]
+        raise ValueError(
+            f"A class that moves leaves the gripper as it was last sent, so the gripper's number must be the "
+            f"same in all of them. Received: {grippers[0]:g} in {first!r}, "
+            f"{vocabulary.actions[other[0], -1]:g} in {second!r}"
+        )
 
 
 def _normal(phrase: str) -> str:

@@ -1,8 +1,8 @@
 """Samples of WebDataset shards: tar files of {jpg, txt, sup, cls}, the published layout for pre-training.
 
-``txt`` is the instruction, ``sup`` the wording of the supervision, ``cls`` the label. Keys that
-``preprocess_oxe`` writes are ``EPISODE-STEP``, and whole episodes are held out; samples of other keys are
-held out one by one.
+``txt`` is the instruction, ``sup`` the wording of the supervision, ``cls`` the label. Keys are
+``EPISODE-STEP``, as ``preprocess_oxe`` writes them, and whole episodes are held out: what a key has before
+its last dash is the episode. Samples whose keys have no dash are held out one by one.
 """
 
 import hashlib
@@ -54,13 +54,17 @@ class WebDatasetSamples:
         self._fraction = fraction
         self._salt = salt
         self._vocabulary = vocabulary
+        self._labels: dict[Path, str] = {}
         counts = {part: np.zeros(num_classes) for part in samples.PARTS}
         digest = hashlib.sha256(repr((self._weights, fraction, salt)).encode())
         for shard, weight in tqdm(
             list(zip(self._shards, self._weights, strict=True)), desc="counting classes", unit="shard"
         ):
-            digest.update(f"{shard.name} {shard.stat().st_size}\n".encode())
-            for episode, labels in _episodes_of(shard, num_classes).items():
+            episodes = _episodes_of(shard, num_classes)
+            self._labels[shard] = shard_index.digest(episodes)
+            named = f"{shard.parent.name}/{shard.name} {shard.stat().st_size} {self._labels[shard]}\n"
+            digest.update(named.encode())
+            for episode, labels in episodes.items():
                 part = self._part(episode)
                 for label, count in labels.items():
                     counts[part][label] += count * (weight if part == samples.TRAIN else 1)
@@ -88,7 +92,9 @@ class WebDatasetSamples:
 
         def generate() -> Iterator[dict[str, Any]]:
             for shard, weight in shards:
+                found: list[tuple[str, int]] = []
                 for sample in read_shard(shard, self._num_classes, self._vocabulary):
+                    found.append((sample["__key__"], sample["cls"]))
                     if self._part(shard_index.episode_of(sample["__key__"])) != part:
                         continue
                     name = f"{shard.parent.name}/{shard.name}:{sample['__key__']}"
@@ -101,6 +107,11 @@ class WebDatasetSamples:
                             samples.LABEL: sample["cls"],
                             samples.ID: f"{name}:{copy}",
                         }
+                if shard_index.digest(shard_index.count_labels(found)) != self._labels[shard]:
+                    raise ValueError(
+                        f"{shard} must have the labels that {shard_index.NAME} says, or that it had when it "
+                        f"was opened. Remove {shard_index.NAME} where it is out of date. Received: others"
+                    )
 
         dataset = tf.data.Dataset.from_generator(generate, output_signature=dict(samples.spec()))
         if seed is not None:  # Neighbours in a shard are of one episode.
@@ -152,16 +163,21 @@ def read_shard(
     """
     with shard.open("rb") as file:
         _check_whole(file, shard)
-        try:
-            entries = ({**entry, "__url__": str(shard)} for entry in tar_file_iterator(file))
-            for sample in group_by_keys(entries):
-                checked = _checked(sample, shard, num_classes)
-                if vocabulary is not None:
-                    where = f"{shard}, sample {checked['__key__']!r}"
-                    vocabulary.check_label(checked["sup"], checked["cls"], where)
-                yield checked
-        except (tarfile.TarError, EOFError) as error:
-            raise ValueError(f"{shard} must be a whole tar file. Received: {error}") from error
+        for sample in _grouped(file, shard):
+            checked = _checked(sample, shard, num_classes)
+            if vocabulary is not None:
+                where = f"{shard}, sample {checked['__key__']!r}"
+                vocabulary.check_label(checked["sup"], checked["cls"], where)
+            yield checked
+
+
+def _grouped(file: BinaryIO, shard: Path) -> Iterator[dict[str, Any]]:
+    try:
+        yield from group_by_keys({**entry, "__url__": str(shard)} for entry in tar_file_iterator(file))
+    except (tarfile.TarError, EOFError) as error:
+        raise ValueError(f"{shard} must be a whole tar file. Received: {error.args[0]}") from error
+    except ValueError as error:  # Of two files of one name; the library adds what it was reading.
+        raise ValueError(f"{shard} must have each file once. Received: {error.args[0]}") from error
 
 
 def _is_hidden(path: Path) -> bool:
@@ -204,7 +220,10 @@ def _checked(sample: dict[str, Any], shard: Path, num_classes: int) -> dict[str,
     missing = [name for name in FIELDS if name not in sample]
     if image is None or missing:
         fields = sorted(name for name in sample if not name.startswith("__"))
-        raise ValueError(f"{where} must have jpg or png, txt, sup and cls. Received: {fields}")
+        raise ValueError(
+            f"{where} must have jpg or png, txt, sup and cls; a sample's name ends at the first dot of its "
+            f"files' names. Received: {fields}"
+        )
     try:
         texts = {name: sample[name].decode("utf-8").strip() for name in FIELDS}
     except UnicodeDecodeError as error:
@@ -241,10 +260,11 @@ def open_webdataset(
 
     Raises:
       FileNotFoundError: there is no shard.
-      ValueError: a weight or a shard is not valid, a part has no sample, or the shards were made with another
-        vocabulary.
+      ValueError: a weight, the share or a shard is not valid, a part has no sample, or the shards were made
+        with another vocabulary.
     """
     root = Path(directory)
+    samples.check_fraction(validation_fraction)
     # Hidden folders are what a run of preprocess_oxe that was killed left behind.
     shards = [p for p in sorted(root.rglob("*.tar")) if not _is_hidden(p.relative_to(root))]
     if not shards:
@@ -272,6 +292,7 @@ def open_webdataset(
         if not source.counts(part).sum():
             raise ValueError(
                 f"{root}: the part {part!r} must have samples. Choose another share or salt, in gin as "
-                f"clip_rt.open_webdataset.validation_fraction = 0.2. Received: {validation_fraction}"
+                f"clip_rt.open_webdataset.validation_fraction = 0.2; where keys have one and the same text "
+                f"before their last dash, all are one episode. Received: {validation_fraction}"
             )
     return source

@@ -28,6 +28,7 @@ from tqdm import tqdm
 from clip_tf.preprocess_oxe import Member, jpeg, labelled_steps
 from clip_tf.rt import samples
 from clip_tf.rt.csv_data import Row, write_rows
+from clip_tf.rt.messages import plain
 from clip_tf.rt.oxe_layouts import oxe_data_set
 from clip_tf.rt.prompt import apply_prompt
 from clip_tf.rt.recorded_supervision import RecordedSupervision, make_action_layout
@@ -111,6 +112,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the wordings")
     parser.add_argument("--gin_bindings", action="append", default=[], help="may be given several times")
     given = parser.parse_args(arguments)
+    if given.out.is_dir():
+        parser.error(f"--out must be a file, not a folder. Received: {given.out}")
     try:
         vocabulary = make_vocabulary(given.vocabulary)
         gin.parse_config(given.gin_bindings)
@@ -129,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise ValueError(f"There must be a sample. Received: none in {given.samples or given.data_dir}")
         write_rows(given.out, rows)
     except (OSError, ValueError) as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{plain(error)}\n")
         return 1
     sys.stdout.write(f"{given.out}: {len(rows)} rows\n")
     return 0

@@ -31,6 +31,8 @@ from sarnn_tf.data.array_file import ArrayFile, open_array
 
 _LOCK, _ROWS, _ABOUT = ".lock", "rows.npy", "about.json"
 _DIGITS = 24
+_READ_BYTES = 1 << 28
+"""Larger arrays are not read as a whole when they are opened: a start would take minutes."""
 
 
 def digest_of(value: Any) -> str:
@@ -89,7 +91,7 @@ class ComponentWriter:
 
 
 def open_component(folder: Path) -> Component:
-    """Opens what ``writing`` wrote. Lengths and types are checked; contents are not read.
+    """Opens what ``writing`` wrote. Lengths and types are checked; the contents of small arrays, too.
 
     Raises:
       ValueError: it is damaged; the message names the folder to remove.
@@ -97,6 +99,8 @@ def open_component(folder: Path) -> Component:
     try:
         about = files.read_json(folder / _ABOUT)
         rows = open_array(folder / _ROWS, about)
+        if rows.nbytes <= _READ_BYTES and hashlib.sha256(rows.data).hexdigest() != about["sha256"]:
+            raise ValueError(f"{_ROWS} is not what was written")
         return Component(rows, about["sha256"], about["table"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(

@@ -260,9 +260,21 @@ def _instructions(table: dict[str, Any]) -> tuple[str, ...]:
 
 def _opened(plan: _Plan, parts: dict[str, Component]) -> PreparedData:
     source, table = plan.source, parts[_EPISODES].table
-    rows = table["episodes"]
+    try:
+        rows, bounds = table["episodes"], np.array(table["bounds"], np.float32)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"Prepared data are damaged; remove the folder {plan.folder}, and it is made again. "
+            f"Received: a table without {error}"
+        ) from error
     lengths = np.array([row["steps"] for row in rows], np.int64)
     for name, part in parts.items():
+        if name in plan.modalities:
+            # Prepared images do not depend on it, and may have been prepared with another.
+            try:
+                _check_scale(part.rows, plan.modalities[name])
+            except ValueError as error:
+                raise ValueError(f"{source.name}, {name}: {error}") from error
         if name != _TEXT and len(part.rows) != lengths.sum():
             raise ValueError(
                 f"Prepared data do not fit each other; remove the folder {plan.folder}. "
@@ -280,7 +292,7 @@ def _opened(plan: _Plan, parts: dict[str, Component]) -> PreparedData:
         source_parts=tuple(row["part"] for row in rows),
         lengths=lengths,
         joint_names=source.joint_names,
-        joint_bounds=_bounds(source, np.array(table["bounds"], np.float32)),
+        joint_bounds=_bounds(source, bounds),
         rate_hz=None if source.rate_hz is None else source.rate_hz / plan.stride,
         modalities=plan.modalities,
         clip_fingerprint="" if plan.clip is None else plan.clip.fingerprint,

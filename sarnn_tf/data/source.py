@@ -68,14 +68,28 @@ def open_source(
         return NpzSource(
             folder, instruction=instruction, task_table=table, tasks_by_thirds=tuple(tasks_by_thirds)
         )
+    below = _data_sets_below(folder)
+    hint = f"Below it there are data sets; name one: {', '.join(map(str, below[:10]))}. " if below else ""
     content = sorted(p.name for p in folder.iterdir())
     raise FileNotFoundError(
         f"{folder} must hold dataset_info.json (RLDS), train/joints.npy (EIPL) or *.npz (an episode each). "
-        f"Received a folder of: {content[:20]}"
+        f"{hint}Received a folder of: {content[:20]}"
     )
 
 
 make_source = gin.external_configurable(open_source, "make_source", module="sarnn_tf.data")
+
+
+def _data_sets_below(folder: Path) -> list[Path]:
+    """Folders that could be meant; hidden ones are not."""
+    signs = ("dataset_info.json", f"{TRAIN}/joints.npy", "*.npz")
+    found = {
+        file.parent.parent if sign.startswith(TRAIN) else file.parent
+        for depth in ("*", "*/*")
+        for sign in signs
+        for file in folder.glob(f"{depth}/{sign}")
+    }
+    return sorted(p for p in found if not any(x.startswith(".") for x in p.relative_to(folder).parts))
 
 
 def _refuse(folder: Path, kind: str, options: Mapping[str, object]) -> None:

@@ -86,6 +86,9 @@ def test_gin_configures_the_network_and_data_the_rest():
         ({"model": "clip"}, "model must be"),
         ({"rec_dim": 0}, "rec_dim"),
         ({"temperature": 0.0}, "temperature"),
+        ({"temperature": np.inf}, "temperature"),
+        ({"vmin": -np.inf}, "vmin"),
+        ({"text_units": -1}, "text_units"),
     ],
 )
 def test_description_that_does_not_hold_together_is_refused(change, words):
@@ -97,6 +100,25 @@ def test_description_that_does_not_hold_together_is_refused(change, words):
 def test_foreign_file_is_named(tmp_path, content):
     (tmp_path / "sarnn.json").write_text(content)
     with pytest.raises(ValueError, match="sarnn.json"):
+        read_description(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rec_dim": 64.0},
+        {"use_clip": "no"},
+        {"joint_names": "ab"},
+        {"joint_names": [1, 2]},
+        {"instructions": [None]},
+        {"rate_hz": "x"},
+        {"clip_fingerprint": None},
+    ],
+)
+def test_field_of_another_type_is_named(tmp_path, change):
+    value = {**dataclasses.asdict(DESCRIPTION), **change}
+    (tmp_path / "sarnn.json").write_text(json.dumps(value))
+    with pytest.raises(ValueError, match=f"sarnn.json.*{next(iter(change))}"):
         read_description(tmp_path)
 
 

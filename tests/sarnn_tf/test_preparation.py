@@ -41,6 +41,7 @@ def test_depth_keeps_its_type_and_invents_no_distance(axis):
         (np.zeros((2, 8, 12, 4), np.uint8), COLOUR, "image must be"),
         (np.zeros((0, 8, 12, 3), np.uint8), COLOUR, "image must be"),
         (np.zeros((12,), np.uint16), DEPTH, "depth must be"),
+        (np.zeros((2, 8, 12, 3), np.uint8), DEPTH, "depth must be"),
     ],
 )
 def test_what_is_no_image_of_the_modality_is_refused(images, modality, words):

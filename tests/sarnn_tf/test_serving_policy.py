@@ -226,6 +226,7 @@ def test_words_matter() -> None:
         ({JOINTS: np.array([["a", "b", "c"]])}, "joint_positions must be numbers"),
         ({JOINTS: np.array([[0, np.nan, 0]])}, "joint_positions must be finite"),
         ({JOINTS: np.array([[0, 1e300, 0]])}, "joint_positions must be finite"),
+        ({JOINTS: np.full((1, 3), 3e38, np.float32)}, "joint_positions must be finite"),
         ({"depth": np.zeros((1, 9, 9), np.uint8)}, r"depth must be uint16 \[1, 'h', 'w'\]"),
         ({"depth": np.zeros((1, 9, 9, 3), np.uint16)}, "depth must be uint16"),
         ({"depth": np.zeros((1, 0, 9), np.uint16)}, "depth must be uint16"),
@@ -254,6 +255,12 @@ def test_wrong_states_draws_and_arguments() -> None:
     for state in (policy.initial_state(1), policy.initial_state(3), {"h": np.zeros((2, 6), np.float32)}):
         with pytest.raises(ValueError, match="state must be of 2 clients"):
             policy.infer(seen, state)
+    damaged = {
+        name: np.full_like(value, np.nan if name == "h" else 0)
+        for name, value in policy.initial_state(2).items()
+    }
+    with pytest.raises(ValueError, match="predicted joints must be finite"):
+        policy.infer(seen, damaged)
     with pytest.raises(ValueError, match="num_samples must be 0"):
         policy.infer(seen, {}, num_samples=2)
     with pytest.raises(ValueError, match="input_param must be in"):

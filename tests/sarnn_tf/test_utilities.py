@@ -91,6 +91,12 @@ def test_normalisation_has_an_inverse_also_for_what_never_moves(
     np.testing.assert_allclose(denormalize(normalize(data + 1, bounds, *span), bounds, *span), data + 1)
 
 
+def test_rounding_of_a_joint_that_stands_still_is_not_blown_up() -> None:
+    data = np.float32(0.35) + np.array([[0.0], [3e-8], [-3e-8]], np.float32)
+    normalised = normalize(data + np.float32(0.1), bounds_of(data), 0.0, 1.0)
+    np.testing.assert_allclose(normalised, 0.1, atol=1e-6)
+
+
 def test_normalisation_refuses() -> None:
     for bounds in ([[1.0], [0.0]], [[np.nan], [1.0]], [[0.0], [1.0], [2.0]]):
         with pytest.raises(ValueError, match="bounds must be finite"):

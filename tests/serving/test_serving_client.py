@@ -123,6 +123,12 @@ def test_another_program_on_the_port(body: bytes) -> None:
         client.health()
 
 
+def test_a_body_that_the_http_server_refuses_in_its_own_words() -> None:
+    client, _, _ = make(answer(413, b"Request Entity Too Large", Content_Type="text/plain"))
+    with pytest.raises(ServerError, match="413 body_too_large: The request is too large"):
+        client.predict(png(), text="go")
+
+
 def test_waiting_for_a_server_that_starts() -> None:
     client, script, _ = make(REFUSED, answer(503, refusal(503, "model_not_loaded")), answer())
     client.wait_until_ready(30)

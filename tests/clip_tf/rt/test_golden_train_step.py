@@ -70,7 +70,7 @@ def test_golden_clip_train_step(path, chunks):
     found = repeat_steps(recorded, chunks)
     check_steps(found, recorded)
     if chunks == 1:
-        assert_each_is_compared(recorded, lambda damaged: check_steps(found, damaged), INPUTS)
+        assert_each_is_compared(recorded, lambda damaged: check_steps(found, damaged, recorded), INPUTS)
 
 
 def repeat_steps(recorded, chunks) -> dict:
@@ -91,7 +91,8 @@ def repeat_steps(recorded, chunks) -> dict:
             model.logit_scale,
             list(towers.values()),
             chunks,
-        )
+        ),
+        autograph=False,
     )
     lists: dict[str, list[float]] = {"lrs": [], "losses": [], "log_logit_scale": []}
     for step in range(len(recorded["losses"])):
@@ -115,9 +116,10 @@ def repeat_steps(recorded, chunks) -> dict:
     return {**found, **lists, "unused_row": row}
 
 
-def check_steps(found, recorded) -> None:
+def check_steps(found, recorded, compared_before=None) -> None:
+    """Compares all, or what is another than in what was compared before."""
     for name, want in recorded.items():
-        if name in INPUTS:
+        if name in INPUTS or (compared_before is not None and want is compared_before[name]):
             continue
         if name in ("decayed", "not_decayed"):
             assert found[name] == sorted(json.loads(str(want)))

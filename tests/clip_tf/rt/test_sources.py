@@ -5,15 +5,17 @@ import tarfile
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import webdataset as wds
 from PIL import Image
 
-from clip_tf.rt import samples
-from clip_tf.rt.csv_data import open_csv
+from clip_tf.rt import samples, shard_index
+from clip_tf.rt.csv_data import Row, open_csv, read_rows, write_rows
 from clip_tf.rt.recorded_supervision import ActionLayout
 from clip_tf.rt.rlds_data import open_rlds_samples
 from clip_tf.rt.vocabulary import make_vocabulary
 from clip_tf.rt.webdataset_data import open_webdataset, read_shard
+from episodes import splits
 from tests.clip_tf.rt.clip_rt_data import VOCABULARY, picture, png, write_csv, write_episodes
 
 
@@ -57,12 +59,7 @@ def test_every_source_gives_the_same_kind_of_samples(kind, tmp_path):
         np.testing.assert_array_equal(counts, source.counts(part))
         for sample in found:
             found_image = np.asarray(Image.open(io.BytesIO(sample["image"])))
-            if kind == "rlds":
-                np.testing.assert_array_equal(found_image, picture_of(sample))
-            assert found_image.reshape(-1, 3).mean(0).argmax() in (
-                {0: 0, 1: 1, 2: 2, 3: 0}[sample["label"]],
-                1,
-            )
+            np.testing.assert_array_equal(found_image, picture_of(kind, sample))
             assert sample["instruction"]
             assert sample["supervision"].decode() == VOCABULARY.phrases[sample["label"]]
     ids = [{s["id"] for s in found} for found in parts.values()]
@@ -73,9 +70,15 @@ def test_every_source_gives_the_same_kind_of_samples(kind, tmp_path):
     assert not episodes[0] & episodes[1]  # Whole episodes are held out.
 
 
-def picture_of(sample):
-    episode, step = sample["id"].decode().removeprefix("e").split("@")
-    return picture(int(sample["label"]), seed=10 * int(episode) + int(step))
+def picture_of(kind, sample):
+    """The image that belongs to a sample, by its name."""
+    name, label = sample["id"].decode(), int(sample["label"])
+    if kind == "csv":
+        return picture(label, seed=int(name.rpartition("/")[2].removesuffix(".png")))
+    if kind == "webdataset":
+        return picture(label)
+    episode, step = name.removeprefix("e").split("@")
+    return picture(label, seed=10 * int(episode) + int(step))
 
 
 @pytest.mark.parametrize("kind", ["csv", "webdataset", "rlds"])
@@ -109,13 +112,18 @@ def test_rlds_wordings_are_drawn_in_training_only(tmp_path):
     assert again == [s["supervision"] for s in read(source, samples.TRAIN, 0, 1)]
 
 
-def test_rlds_that_says_nothing(tmp_path):
+def test_rlds_of_another_layout(tmp_path):
     folder = write_episodes(tmp_path)
-    layout = ActionLayout()
-    with pytest.raises(ValueError, match="episode 'e0'.*action must hold at least 7|episode 'e0'"):
+    with pytest.raises(ValueError, match="episode 'e0'.*must hold at least 8 numbers"):
         open_rlds_samples(folder, VOCABULARY, validation_episodes=2, layout=ActionLayout(gripper_index=7))
-    with pytest.raises(ValueError, match="image_key|no step feature"):
-        open_rlds_samples(folder, VOCABULARY, image_key="observation/other", layout=layout)
+    with pytest.raises(ValueError, match="no step feature"):
+        open_rlds_samples(folder, VOCABULARY, image_key="observation/other")
+
+
+def test_rlds_that_says_nothing(tmp_path):
+    layout = ActionLayout(first_step=4, gripper_path=None)  # Of the step that moves nothing.
+    with pytest.raises(ValueError, match="part 'train' must have a step that says a class"):
+        open_rlds_samples(write_episodes(tmp_path), VOCABULARY, validation_episodes=2, layout=layout)
 
 
 def test_rlds_fingerprint_tells_what_matters(tmp_path):
@@ -174,6 +182,60 @@ def test_wrong_csv(tmp_path, text, error, message):
         open_csv(path, 4)
 
 
+def test_csv_fingerprint_tells_of_an_image(tmp_path):
+    path = write_csv(tmp_path)
+    before = open_csv(path, 4, validation_fraction=0.3).fingerprint
+    assert open_csv(path, 4, validation_fraction=0.3).fingerprint == before
+    image = tmp_path / "train_0" / "0.png"
+    content = bytearray(image.read_bytes())
+    content[-20] ^= 1  # Of the same size.
+    image.write_bytes(content)
+    assert open_csv(path, 4, validation_fraction=0.3).fingerprint != before
+
+
+def test_a_csv_that_names_an_image_in_two_ways(tmp_path):
+    """However it is named, an image is in one part."""
+    (tmp_path / "data").mkdir()
+    lines = ["filepath,caption,supervision,label"]
+    for i in range(12):
+        (tmp_path / "data" / f"{i}.png").write_bytes(png(picture(0, seed=i)))
+        lines += [f"{i}.png,a,b,0", f"../data/{i}.png,a,b,0"]
+    path = tmp_path / "data" / "train.csv"
+    path.write_text("\n".join(lines))
+    source = open_csv(path, 4, validation_fraction=0.3)
+    parts = [{row.filepath.resolve() for row in source.rows(part)} for part in samples.PARTS]
+    assert [len(source.rows(part)) for part in samples.PARTS] == [2 * len(found) for found in parts]
+    assert not parts[0] & parts[1]
+    (tmp_path / "data" / "link").symlink_to(tmp_path / "data", target_is_directory=True)
+    path.write_text("\n".join([lines[0], *lines[1::2], *[f"link/{line}" for line in lines[1::2]]]))
+    half = {"val": 0.5, "train": 0.5}
+    salt = next(
+        s for s in "abcdefgh" if len({splits.split_by_hash(name, half, s) for name in (".", "link")}) > 1
+    )
+    with pytest.raises(ValueError, match=r"train\.csv: an image must be in one part only.*12 in both"):
+        open_csv(path, 4, validation_fraction=0.5, salt=salt)
+
+
+def test_names_of_images_keep_their_blanks(tmp_path):
+    rows = [Row(tmp_path / name, "a", "b", 0) for name in (" lead.png", "trail.png ", "plain.png")]
+    for row in rows:
+        row.filepath.write_bytes(png(picture(0)))
+    write_rows(tmp_path / "t.csv", rows)
+    assert read_rows(tmp_path / "t.csv", 4) == rows
+    (tmp_path / "t.csv").write_text("filepath,caption,supervision,label\n plain.png , a , b , 0\n")
+    assert read_rows(tmp_path / "t.csv", 4) == rows[2:]
+
+
+@pytest.mark.parametrize("fraction", [float("nan"), -0.1, 1.1])
+def test_a_share_that_is_none(tmp_path, fraction):
+    with pytest.raises(ValueError, match=r"validation_fraction must be in \[0, 1\]"):
+        open_csv(write_csv(tmp_path, 4), 4, validation_fraction=fraction)
+    with pytest.raises(ValueError, match=r"validation_fraction must be in \[0, 1\]"):
+        open_webdataset(write_shards(tmp_path), 4, validation_fraction=fraction)
+    with pytest.raises(ValueError, match=r"validation_fraction must be in \[0, 1\]"):
+        open_rlds_samples(tmp_path, VOCABULARY, validation_fraction=fraction)
+
+
 # === Shards ===
 
 
@@ -218,7 +280,7 @@ def test_weights_repeat_the_shards_of_a_folder(tmp_path):
     assert once.is_fixed
     assert len({frozenset(d) for d in drawn}) > 1
     assert np.mean([len(d) for d in drawn]) == pytest.approx(half.counts(samples.TRAIN).sum(), rel=0.2)
-    (tmp_path / "mixture.json").write_text('{"weights": {"b": 2}}')
+    (tmp_path / "mixture.json").write_text('{"weights": {"a": 1, "b": 2}}')
     assert open_webdataset(tmp_path, 4, validation_fraction=0.3).fingerprint == twice.fingerprint
     with pytest.raises(ValueError, match="weights must be.*'c'"):
         open_webdataset(tmp_path, 4, weights={"c": 2})
@@ -245,6 +307,8 @@ WHOLE = {"s.jpg": b"x", "s.txt": b"do it", "s.sup": b"go up", "s.cls": b"2"}
         ({"s.cls": b"9"}, r"\[0, 4\)"),
         ({"s.txt": b"\xff\xfe"}, "UTF-8"),
         ({"s.txt": b"  "}, "must not be empty"),
+        ({**dict.fromkeys(WHOLE), "s.1.jpg": b"x", "s.1.cls": b"2"}, "first dot.*'1.cls', '1.jpg'"),
+        ({"s.JPG": b"x"}, r"x\.tar must have each file once. Received: s\.JPG: duplicate file name"),
     ],
 )
 def test_wrong_samples(tmp_path, changes, message):
@@ -268,3 +332,42 @@ def test_whole_and_broken_shards(tmp_path):
 def test_a_folder_without_shards(tmp_path):
     with pytest.raises(FileNotFoundError, match=".tar files"):
         open_webdataset(tmp_path, 4)
+
+
+def relabel(shard):
+    """Changes a label in place: the file keeps its size."""
+    with tarfile.open(shard) as file:
+        member = next(m for m in file.getmembers() if m.name.endswith(".cls"))
+    content = bytearray(shard.read_bytes())
+    content[member.offset_data] = ord("3")
+    shard.write_bytes(content)
+
+
+def test_shards_fingerprint_tells_of_a_label(tmp_path):
+    shard = next(write_shards(tmp_path).rglob("*.tar"))
+    before = open_webdataset(tmp_path, 4, validation_fraction=0.3).fingerprint
+    assert open_webdataset(tmp_path, 4, validation_fraction=0.3).fingerprint == before
+    relabel(shard)
+    assert open_webdataset(tmp_path, 4, validation_fraction=0.3).fingerprint != before
+
+
+def test_shards_fingerprint_tells_of_folders(tmp_path):
+    """Shards of one name and size in two folders, which are swapped."""
+    shards = [next(write_shards(tmp_path / "x", name=name).rglob(f"{name}/*.tar")) for name in "ab"]
+    before = open_webdataset(tmp_path, 4, validation_fraction=0.3).fingerprint
+    contents = [shard.read_bytes() for shard in shards]
+    assert len(contents[0]) == len(contents[1])
+    for shard, content in zip(shards, reversed(contents), strict=True):
+        shard.write_bytes(content)
+    assert open_webdataset(tmp_path, 4, validation_fraction=0.3).fingerprint != before
+
+
+def test_a_shard_that_is_not_what_its_index_says(tmp_path):
+    shard = next(write_shards(tmp_path).rglob("*.tar"))
+    pairs = [(sample["__key__"], sample["cls"]) for sample in read_shard(shard, 4)]
+    shard_index.write_index(shard.parent, {shard.name: shard_index.count_labels(pairs)})
+    source = open_webdataset(tmp_path, 4, validation_fraction=0.3)
+    assert read(source, samples.TRAIN)
+    relabel(shard)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"must have the labels that index\.json says"):
+        read(open_webdataset(tmp_path, 4, validation_fraction=0.3), samples.TRAIN)

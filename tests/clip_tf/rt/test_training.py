@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,10 +11,11 @@ import gin
 import numpy as np
 import pytest
 import tensorflow as tf
+from absl import flags
 
 from clip_tf.clip_model import openclip_variables
 from clip_tf.converted_folder import save_clip
-from clip_tf.rt import experiment, samples, write_csv
+from clip_tf.rt import experiment, samples, train_flags, write_csv
 from clip_tf.rt.policy_folder import PolicyDescription
 from clip_tf.rt.serving_policy import load_policy
 from clip_tf.rt.towers import load_weights, part_of, trained_parameters
@@ -247,6 +249,33 @@ def test_wrong_settings(tmp_path, bindings, changes, message):
         make(tmp_path, bindings, **changes)
 
 
+def test_a_resumed_run_begins_with_no_weights_of_its_own(tmp_path, caplog):
+    """They are the checkpoint's: to draw those of a billion numbers takes minutes."""
+    make(tmp_path)
+    assert "begins with random towers" in caplog.text
+    caplog.clear()
+    resumed = make(tmp_path, resume_checkpoint=tmp_path / "run")
+    assert "random towers" not in caplog.text
+    assert not weights_of(resumed)["visual.conv1.weight"].any()
+
+
+@pytest.mark.parametrize("flag", ["--split_file=x.npz", "--image_size=64", "--loss_type=l1"])
+def test_flags_of_other_models(flag):
+    def parsed(*arguments):
+        values = flags.FlagValues()
+        flags.DEFINE_string("model", "rt1", "", flag_values=values)
+        flags.DEFINE_string("split_file", None, "", flag_values=values)
+        flags.DEFINE_integer("image_size", 236, "", flag_values=values)
+        flags.DEFINE_string("loss_type", "smooth_l1", "", flag_values=values)
+        values(["train.py", *arguments])
+        return values
+
+    train_flags.check(parsed("--model=clip_rt"))
+    train_flags.check(parsed("--model=rt1", flag))
+    with pytest.raises(ValueError, match=f"^{flag.partition('=')[0]} is not for --model=clip_rt: "):
+        train_flags.check(parsed("--model=clip_rt", flag))
+
+
 _TWO_DEVICES = """
 from core import legacy_keras
 import json, pathlib, sys
@@ -369,6 +398,14 @@ def test_train_and_csv_commands(tmp_path):
     ]
     command += [f"--checkpoint_dir={tmp_path / 'run'}", "--num_epochs=2", "--batch_size=8"]
     command += [f"--gin_bindings={binding}" for binding in bindings]
+    refused = {
+        "--split_file=x.npz": "--split_file is not for --model=clip_rt",
+        "--gin_bindings=clip_rt.make_trainable.chunks='2'": "may be of the wrong type.*make_trainable",
+    }
+    for flag, message in refused.items():
+        done = subprocess.run([*command, flag], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert re.search(message, done.stderr) and "Traceback" not in done.stderr
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     assert (tmp_path / "run" / "last.json").exists()
@@ -399,6 +436,9 @@ def test_csv_of_ones_own_samples(tmp_path, capsys):
         assert write_csv.main(["--samples", str(path), "--out", str(out)]) == 1
         assert "line 1" in capsys.readouterr().err
     assert len(out.read_text().splitlines()) == 3  # What was there stays.
+    with pytest.raises(SystemExit):
+        write_csv.main(["--samples", str(path), "--out", str(tmp_path)])
+    assert "--out must be a file, not a folder" in capsys.readouterr().err
 
 
 # === Learning on real data ===

@@ -26,7 +26,7 @@ def test_the_published_file_is_read_as_the_table(tmp_path):
 
 def test_phrase_to_action_with_another_case_and_spacing():
     assert FINE.label_of("  Close THE  gripper ") == 56
-    np.testing.assert_array_equal(FINE.action_of("open the gripper"), [0, 0, 0, 0, 0, 0, 0, 1])
+    assert FINE.phrases[FINE.label_of("open the gripper")] == "open the gripper"
     with pytest.raises(ValueError, match="one of the vocabulary's 58.*Received: 'dance'"):
         FINE.label_of("dance")
 
@@ -90,6 +90,10 @@ def test_files_of_both_kinds_are_the_same_vocabulary(tmp_path, suffix):
         ('{"a": "[0, 0, 0, 0, 0, 0, 0]", "a": "[1, 0, 0, 0, 0, 0, 0]"}', "same phrase"),
         ('{"a": "[0, 0, 0, 0, 0, 0, 0]", "b": "[0, 0, 0, 0, 0, 0, 0]"}', "same action.*'a' and 'b'"),
         ('{"a": "[0, 0, 0, 0, 0, 0, 0]", "b": "[0, 0, 0, 0, 0, 0, 0, 1]"}', "as many numbers"),
+        (
+            '{"a": [0.1, 0, 0, 0, 0, 0, 1], "b": [0, 0.1, 0, 0, 0, 0, 0], "c": [0, 0, 0, 0, 0, 0, 0]}',
+            "leaves the gripper as it was last sent.*1 in 'a', 0 in 'b'",
+        ),
         ('{"a": [' + "9" * 400 + ", 0, 0, 0, 0, 0, 1]}", "v.json: "),
         ("[" * 100_000, "v.json: "),
     ],

@@ -1,5 +1,7 @@
 """Prepared data: what they hold, that they are computed once, and that killed or damaged ones never pass."""
 
+import dataclasses
+import json
 import subprocess
 import sys
 import threading
@@ -234,6 +236,21 @@ def test_a_killed_preparation_leaves_no_trace_in_the_next(tmp_path):
     ]  # fmt: skip
 
 
+def test_a_scale_that_does_not_fit_what_is_on_the_disk_is_refused(tmp_path):
+    prepare(MemorySource(three()), (IMAGE, DEPTH), None, tmp_path)
+    with pytest.raises(ValueError, match="depth: full_scale must be beyond 255"):
+        prepare(MemorySource(three()), (IMAGE, dataclasses.replace(DEPTH, full_scale=255.0)), None, tmp_path)
+
+
+@pytest.mark.parametrize("table", ["[]", "{}", '{"episodes": []}'])
+def test_a_table_of_another_kind_is_refused(tmp_path, table):
+    prepare(MemorySource(three()), (IMAGE,), None, tmp_path)
+    (about,) = tmp_path.glob("*/episodes/about.json")
+    about.write_text(json.dumps({**json.loads(about.read_text()), "table": json.loads(table)}))
+    with pytest.raises(ValueError, match="damaged; remove the folder"):
+        prepare(MemorySource(three()), (IMAGE,), None, tmp_path)
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -242,6 +259,7 @@ def test_a_killed_preparation_leaves_no_trace_in_the_next(tmp_path):
         lambda f: (f / "about.json").write_text("{"),
         lambda f: (f / "about.json").write_text("[]"),
         lambda f: np.save(f / "rows.npy", np.zeros((3, 3), np.float32)),
+        lambda f: (f / "rows.npy").write_bytes((f / "rows.npy").read_bytes()[:-4] + b"\xff" * 4),
     ],
 )
 @pytest.mark.parametrize("component", ["episodes", "depth", "patches", "text"])

@@ -241,6 +241,10 @@ def test_what_is_no_data_set(tmp_path):
     (tmp_path / "photo.jpg").touch()
     with pytest.raises(FileNotFoundError, match=r"must hold .*photo.jpg"):
         open_source(tmp_path)
+    write_npz(tmp_path / "lab" / "monday", "a", arrays(3))
+    write_npz(tmp_path / ".rest", "a", arrays(3))
+    with pytest.raises(FileNotFoundError, match=r"name one: [^,]*lab/monday\. Received"):
+        open_source(tmp_path)
     write_npz(tmp_path, "a", arrays(3))
     with pytest.raises(ValueError, match=r"NPZ files, which know no such option. Received: \['fields'\]"):
         open_source(tmp_path, fields={"image": "x"})
