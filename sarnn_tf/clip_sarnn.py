@@ -8,7 +8,6 @@ come from CLIP's patch map, gated by the instruction. A modality that is not lis
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import gin
 import tensorflow as tf
 
 from sarnn_tf.attention_stream import AttentionStream
@@ -239,31 +238,3 @@ class ClipSarnn(tf.keras.layers.Layer):
             raise ValueError("A model with CLIP needs patches of the colour images. Received: None")
         if self.text_encoder is not None and observations.text is None:
             raise ValueError("A model with text_units needs the instruction's embedding. Received: None")
-
-
-@gin.configurable(module="sarnn_tf")
-def make_clip_sarnn(
-    joint_dim: int,
-    modalities: Sequence[ImageModality] = (ImageModality(IMAGE),),
-    rec_dim: int = 128,
-    temperature: float = 5e-5,
-    heatmap_size: float = 0.1,
-    use_clip: bool = True,
-    clip_features: int = CLIP_FEATURES,
-    text_units: int = 0,
-    transpose_heatmap: bool = False,
-    seed: int | None = None,
-) -> ClipSarnn:
-    """A ``ClipSarnn``, with the published defaults."""
-    return ClipSarnn(
-        joint_dim,
-        modalities,
-        rec_dim=rec_dim,
-        temperature=temperature,
-        heatmap_size=heatmap_size,
-        use_clip=use_clip,
-        clip_features=clip_features,
-        text_units=text_units,
-        transpose_heatmap=transpose_heatmap,
-        seed=seed,
-    )

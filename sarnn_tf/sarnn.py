@@ -7,7 +7,6 @@ points and the next image.
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import gin
 import tensorflow as tf
 
 from sarnn_tf.attention_stream import AttentionStream
@@ -155,23 +154,3 @@ class Sarnn(tf.keras.layers.Layer):
 def by_time(x: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
     """[b · t, ...] as [b, t, ...], with ``shape`` the tensor of b and t."""
     return tf.reshape(x, tf.concat([shape, tf.shape(x)[1:]], axis=0))
-
-
-@gin.configurable(module="sarnn_tf")
-def make_sarnn(
-    joint_dim: int,
-    rec_dim: int = 50,
-    k_dim: int = 5,
-    temperature: float = 1e-4,
-    heatmap_size: float = 0.1,
-    seed: int | None = None,
-) -> Sarnn:
-    """A ``Sarnn``, with EIPL's defaults."""
-    return Sarnn(
-        joint_dim,
-        rec_dim=rec_dim,
-        k_dim=k_dim,
-        temperature=temperature,
-        heatmap_size=heatmap_size,
-        seed=seed,
-    )

@@ -9,7 +9,7 @@
 """
 
 from sarnn_tf.data.batch import Batch
-from sarnn_tf.data.batches import batches, make_batches, num_batches
+from sarnn_tf.data.batches import batches, num_batches
 from sarnn_tf.data.parts import Parts, make_parts
 from sarnn_tf.data.prepare import make_prepared, prepare
 from sarnn_tf.data.prepared import PreparedData, PreparedEpisode
@@ -23,7 +23,6 @@ __all__ = [
     "PreparedEpisode",
     "RecordedEpisode",
     "batches",
-    "make_batches",
     "make_parts",
     "make_prepared",
     "make_source",

@@ -7,7 +7,6 @@ patches, which the frozen CLIP has computed once from the clean images.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import gin
 import numpy as np
 import tensorflow as tf
 
@@ -107,14 +106,6 @@ def batches(
     )
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(len(chunks)))
     return dataset.map(_batch).prefetch(1)
-
-
-make_batches = gin.external_configurable(
-    batches,
-    "make_batches",
-    module="sarnn_tf.data",
-    denylist=["prepared", "description", "part", "batch_size", "seed", "epoch", "skip"],
-)
 
 
 def _check(prepared: PreparedData, description: SarnnDescription, part: Sequence[int] | np.ndarray) -> None:

@@ -1,13 +1,12 @@
 """SARNN and CLIP-SARNN as networks: steps and sequences agree, what is seen matters, what is off is off."""
 
-import gin
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from sarnn_tf.clip_sarnn import ClipSarnn, Observations, make_clip_sarnn
+from sarnn_tf.clip_sarnn import ClipSarnn, Observations
 from sarnn_tf.image_modality import ImageModality
-from sarnn_tf.sarnn import Sarnn, make_sarnn
+from sarnn_tf.sarnn import Sarnn
 
 SIZES = {"image": (14, 14, 3), "depth": (10, 16, 1), "gelsight_left": (9, 9, 3), "gelsight_right": (9, 9, 3)}
 ALL = tuple(ImageModality(name, shape[-1], 2) for name, shape in SIZES.items())
@@ -157,27 +156,3 @@ def test_gradients_reach_every_variable_of_every_modality() -> None:
         model.trainable_variables, tape.gradient(loss, model.trainable_variables), strict=True
     ):
         assert gradient is not None and np.abs(gradient).max() > 0, variable.name
-
-
-def test_gin_makes_the_models() -> None:
-    config = """
-        sarnn_tf.make_clip_sarnn.joint_dim = 3
-        sarnn_tf.make_clip_sarnn.use_clip = False
-        sarnn_tf.make_clip_sarnn.modalities = [@colour/ImageModality(), @depth/ImageModality()]
-        colour/sarnn_tf.ImageModality.name = "image"
-        depth/sarnn_tf.ImageModality.name = "depth"
-        depth/sarnn_tf.ImageModality.channels = 1
-        sarnn_tf.make_sarnn.joint_dim = 4
-        sarnn_tf.make_sarnn.rec_dim = 7
-    """
-    with gin.unlock_config():
-        gin.clear_config()
-        try:
-            gin.parse_config(config)
-            assert [(m.name, m.channels) for m in make_clip_sarnn().modalities] == [
-                ("image", 3),
-                ("depth", 1),
-            ]
-            assert make_sarnn().rec.units == 7
-        finally:
-            gin.clear_config()

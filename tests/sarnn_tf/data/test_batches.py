@@ -2,11 +2,10 @@
 
 import dataclasses
 
-import gin
 import numpy as np
 import pytest
 
-from sarnn_tf.data.batches import batches, make_batches, num_batches
+from sarnn_tf.data.batches import batches, num_batches
 from sarnn_tf.data.prepare import prepare
 from sarnn_tf.description import make_description
 from sarnn_tf.normalization import normalize
@@ -185,13 +184,3 @@ def test_another_clip_or_other_joints_are_refused(prepared):
     swapped = dataclasses.replace(describe(prepared), joint_names=("elbow", "shoulder", "wrist"))
     with pytest.raises(ValueError, match="The joints of memory must be"):
         batches(prepared, swapped, PART, 4, seed=0)
-
-
-def test_gin_configures_the_factory(prepared):
-    with gin.unlock_config():
-        gin.bind_parameter("sarnn_tf.data.make_batches.joint_stdev", 0.2)
-    try:
-        (batch,) = make_batches(prepared, describe(prepared), PART, 6, seed=0)
-        assert (batch.inputs.joints != batch.joints).numpy().any()
-    finally:
-        gin.clear_config()
