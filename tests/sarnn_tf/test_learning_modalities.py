@@ -1,16 +1,15 @@
 """Every modality reaches the joints: where one alone says how to go on, it halves their error at least."""
 
-import sys
-
 import gin
 import pytest
 import tensorflow as tf
 
 from sarnn_tf import experiment
 from simulation.sarnn_episodes import write_episodes
+from tests.conftest import FIGURE
 from tests.sarnn_tf.training_runs import options
 
-EPOCHS = 60
+EPOCHS = 20
 
 
 def held_out_joint_error(folder, data, modalities):
@@ -49,7 +48,7 @@ def held_out_joint_error(folder, data, modalities):
     ("cue", "channels", "full_scale"), [("depth", 1, 2000.0), ("gelsight_left", 3, 255.0)]
 )
 def test_modality_that_alone_tells_the_next_joints_halves_their_error(
-    tmp_path, capsys, cue, channels, full_scale
+    tmp_path, record_property, cue, channels, full_scale
 ):
     write_episodes(tmp_path / "data", cue, train=48, test=16, seed=1)
     colour = ("image", 3, 255.0)
@@ -57,6 +56,5 @@ def test_modality_that_alone_tells_the_next_joints_halves_their_error(
     with_it = held_out_joint_error(
         tmp_path / "with", tmp_path / "data", [colour, (cue, channels, full_scale)]
     )
-    with capsys.disabled():
-        sys.stdout.write(f"\nnext joints, {cue}: {with_it:.5f} with it, {without:.5f} without it\n")
+    record_property(FIGURE, f"next joints, {cue}: {with_it:.5f} with it, {without:.5f} without it")
     assert with_it < 0.5 * without

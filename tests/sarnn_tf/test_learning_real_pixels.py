@@ -6,7 +6,6 @@ can be followed.
 """
 
 import re
-import sys
 
 import pytest
 
@@ -14,6 +13,7 @@ from episodes import convert
 from sarnn_tf.data import make_prepared, make_source
 from sarnn_tf.policy_folder import load_checkpoint
 from sarnn_tf.rollout import Runner, squared_errors, training_mean
+from tests.conftest import FIGURE
 from tests.sarnn_tf.training_runs import ALL_MODALITIES, train
 from tests.shared_data import shared
 
@@ -38,14 +38,14 @@ def data(tmp_path_factory):
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("flag", ["--nono_clip", "--no_clip"])
-def test_real_frames_are_followed(tmp_path, capsys, data, flag):
+def test_real_frames_are_followed(tmp_path, record_property, data, flag):
     result = train(
         tmp_path,
         "--model=clip_sarnn",
         "--config_file=configs/clip_sarnn_tiny.gin",
         f"--data_dir={data}",
         "--tag=real",
-        "--epoch=300",
+        "--epoch=200",
         "--stdev=0",
         flag,
         *(f"--gin_bindings={binding}" for binding in SETTINGS),
@@ -66,10 +66,9 @@ def test_real_frames_are_followed(tmp_path, capsys, data, flag):
         errors = squared_errors(runner.run(episode.images, episode.joints, episode.instruction), mean)
         joints = {who: float(e["joints"].mean()) for who, e in errors.items()}
         images = {who: e["images"] for who, e in errors.items()}
-        lines = [f"\n{flag} {episode.id}: mean squared errors of the next", "joints: " + _text(joints)]
+        lines = [f"{flag} {episode.id}: mean squared errors of the next", "joints: " + _text(joints)]
         lines += [f"{name}: " + _text({who: of[name] for who, of in images.items()}) for name in NAMES]
-        with capsys.disabled():
-            sys.stdout.write("\n  ".join(lines) + "\n")
+        record_property(FIGURE, "\n  ".join(lines))
         # Who knows the mean of all steps and nothing else follows nothing.
         assert joints["model"] < 0.1 * joints["mean"]
         for name in NAMES:
