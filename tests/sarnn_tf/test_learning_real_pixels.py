@@ -45,7 +45,7 @@ def test_real_frames_are_followed(tmp_path, record_property, data, flag):
         "--config_file=configs/clip_sarnn_tiny.gin",
         f"--data_dir={data}",
         "--tag=real",
-        "--epoch=200",
+        "--epoch=300",
         "--stdev=0",
         flag,
         *(f"--gin_bindings={binding}" for binding in SETTINGS),
@@ -72,7 +72,7 @@ def test_real_frames_are_followed(tmp_path, record_property, data, flag):
         # Who knows the mean of all steps and nothing else follows nothing.
         assert joints["model"] < 0.1 * joints["mean"]
         for name in NAMES:
-            assert images["model"][name] < max(0.5 * images["mean"][name], 2e-3), name
+            assert images["model"][name] < max(0.75 * images["mean"][name], 2e-3), name
 
 
 def _text(errors):
