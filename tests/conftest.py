@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import gin
 import pytest
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -13,6 +14,12 @@ from core import legacy_keras  # noqa: E402, F401
 
 FIGURE = "figure"
 """``record_property(FIGURE, text)`` shows a text in the summary, from whichever process."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_leftover_configuration() -> None:
+    """Each file begins with an empty gin configuration that is not locked, whichever ran before it."""
+    gin.clear_config()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -45,7 +45,7 @@ def test_real_frames_are_followed(tmp_path, record_property, data, flag):
         "--config_file=configs/clip_sarnn_tiny.gin",
         f"--data_dir={data}",
         "--tag=real",
-        "--epoch=300",
+        "--epoch=400",
         "--stdev=0",
         flag,
         *(f"--gin_bindings={binding}" for binding in SETTINGS),
