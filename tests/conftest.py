@@ -6,11 +6,16 @@ from typing import Any
 
 import gin
 import pytest
+from hypothesis import settings
 
 _ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(_ROOT))
 
 from core import legacy_keras  # noqa: E402, F401
+
+# The same examples every time: a commit is judged by what it changes. `scripts/test
+# --hypothesis-profile=default` looks for new ones.
+settings.load_profile("ci")
 
 FIGURE = "figure"
 """``record_property(FIGURE, text)`` shows a text in the summary, from whichever process."""
