@@ -17,10 +17,10 @@ from core import legacy_keras as _legacy_keras  # noqa: F401  (before TensorFlow
 # isort: split
 import numpy as np
 
-from sarnn_tf.clip_sarnn import CLIP_FEATURES
 from sarnn_tf.description import INSTRUCTION, JOINTS, SarnnDescription
 from sarnn_tf.frozen_clip import FrozenClip, random_frozen_clip
 from sarnn_tf.image_modality import ImageModality
+from sarnn_tf.networks.clip_sarnn import CLIP_FEATURES
 from sarnn_tf.serving_policy import SarnnPolicy
 
 _JOINTS = 8

@@ -58,15 +58,15 @@ def parse_case(text: str) -> Case:
 
 def make_step(seed: int = 0) -> Callable[[Any, Any], Any]:
     """Our training step, compiled: images [b, t, h, w, 3] and joints [b, t, 8] to the loss."""
-    from sarnn_tf import sarnn  # isort: skip  (TensorFlow after the room)
+    from sarnn_tf.networks import sarnn  # isort: skip  (TensorFlow after the room)
     import tensorflow as tf
 
-    from sarnn_tf.clip_sarnn import Observations
     from sarnn_tf.data.batch import Batch
     from sarnn_tf.image_modality import IMAGE
-    from sarnn_tf.losses import LossWeights
-    from sarnn_tf.optimizer import make_adam
-    from sarnn_tf.training_step import LOSS, losses_and_gradients
+    from sarnn_tf.learning.losses import LossWeights
+    from sarnn_tf.learning.optimizer import make_adam
+    from sarnn_tf.learning.training_step import LOSS, losses_and_gradients
+    from sarnn_tf.networks.clip_sarnn import Observations
 
     model = sarnn.Sarnn(JOINTS, seed=seed)
     optimizer = make_adam(model.trainable_variables)

@@ -20,16 +20,16 @@ from typing import Any
 import numpy as np
 
 from core import checkpoint_folder, files
-from sarnn_tf.clip_sarnn import ClipSarnn
 from sarnn_tf.description import SARNN, SarnnDescription, read_description, write_description
 from sarnn_tf.frozen_clip import open_frozen_clip
 from sarnn_tf.image_modality import IMAGE
+from sarnn_tf.networks.clip_sarnn import ClipSarnn
+from sarnn_tf.networks.sarnn import Sarnn
 from sarnn_tf.policy_folder import CLIP
-from sarnn_tf.sarnn import Sarnn
-from sarnn_tf.torch_checkpoint import TEST_LOSS, TRAIN_LOSS, TorchCheckpoint, read_pth, write_pth
-from sarnn_tf.torch_description import describe, training_arguments
-from sarnn_tf.torch_layout import is_compiled, load_torch, to_torch
-from sarnn_tf.torch_tower import read_tower, save_tower
+from sarnn_tf.pytorch.torch_checkpoint import TEST_LOSS, TRAIN_LOSS, TorchCheckpoint, read_pth, write_pth
+from sarnn_tf.pytorch.torch_description import describe, training_arguments
+from sarnn_tf.pytorch.torch_layout import is_compiled, load_torch, to_torch
+from sarnn_tf.pytorch.torch_tower import read_tower, save_tower
 from sarnn_tf.weights_file import WEIGHTS, load_weights, save_weights
 
 ARGUMENTS, ORIGIN = "args.json", "torch.json"

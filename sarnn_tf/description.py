@@ -15,9 +15,9 @@ import numpy as np
 
 from core import checkpoint_folder, files
 from core.spec import ArraySpec, PolicySpec
-from sarnn_tf.clip_sarnn import CLIP_FEATURES, ClipSarnn
 from sarnn_tf.image_modality import IMAGE, ImageModality
-from sarnn_tf.sarnn import Sarnn
+from sarnn_tf.networks.clip_sarnn import CLIP_FEATURES, ClipSarnn
+from sarnn_tf.networks.sarnn import Sarnn
 
 DESCRIPTION = "sarnn.json"
 SARNN, CLIP_SARNN = "sarnn", "clip_sarnn"

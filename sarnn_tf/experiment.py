@@ -14,16 +14,16 @@ from absl import logging
 from core import checkpoint_folder, files
 from core.load_report import LoadReport
 from core.train_options import TrainOptions
-from sarnn_tf.clip_sarnn import ClipSarnn
 from sarnn_tf.data import make_parts, make_prepared, make_source
 from sarnn_tf.description import SARNN, SarnnDescription, make_description, read_description
 from sarnn_tf.frozen_clip import FrozenClip, open_frozen_clip, random_frozen_clip
-from sarnn_tf.loss_scheduler import make_loss_scheduler
-from sarnn_tf.losses import LossWeights
-from sarnn_tf.optimizer import TorchAdam, make_adam
-from sarnn_tf.sarnn import Sarnn
-from sarnn_tf.torch_checkpoint import read_pth
-from sarnn_tf.torch_layout import load_torch
+from sarnn_tf.learning.loss_scheduler import make_loss_scheduler
+from sarnn_tf.learning.losses import LossWeights
+from sarnn_tf.learning.optimizer import TorchAdam, make_adam
+from sarnn_tf.networks.clip_sarnn import ClipSarnn
+from sarnn_tf.networks.sarnn import Sarnn
+from sarnn_tf.pytorch.torch_checkpoint import read_pth
+from sarnn_tf.pytorch.torch_layout import load_torch
 from sarnn_tf.train_flags import PREPARED
 from sarnn_tf.trainable import Noise, SarnnTrainable, make_loss_weights, make_noise
 from sarnn_tf.weights_file import WEIGHTS, load_weights

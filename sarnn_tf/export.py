@@ -29,8 +29,8 @@ import numpy as np
 import tensorflow as tf
 
 from core import files
-from sarnn_tf.export_check import SHARES, Arrays, Run, compare
-from sarnn_tf.exported_step import PATCHES, TEXT, Array, StepSignature, frozen_step, signature_of
+from sarnn_tf.exporting.export_check import SHARES, Arrays, Run, compare
+from sarnn_tf.exporting.exported_step import PATCHES, TEXT, Array, StepSignature, frozen_step, signature_of
 from sarnn_tf.policy_folder import LoadedSarnn, load_checkpoint
 
 SAVED_MODEL, TFLITE = "saved_model", "tflite"

@@ -27,10 +27,10 @@ from episodes.pictures.video import VideoError
 from sarnn_tf.data import Parts, PreparedData, make_parts, make_prepared, make_source
 from sarnn_tf.data.recorded_episode import numbered_joints
 from sarnn_tf.description import SarnnDescription
-from sarnn_tf.hidden_state_pca import TURNS, principal_components, write_pictures
-from sarnn_tf.offline_video import write_videos
+from sarnn_tf.motion.hidden_state_pca import TURNS, principal_components, write_pictures
+from sarnn_tf.motion.offline_video import write_videos
+from sarnn_tf.motion.rollout import Runner, TrainingMean, squared_errors, training_mean
 from sarnn_tf.policy_folder import LoadedSarnn, load_checkpoint
-from sarnn_tf.rollout import Runner, TrainingMean, squared_errors, training_mean
 from sarnn_tf.train_flags import PREPARED
 
 _BASELINES = {

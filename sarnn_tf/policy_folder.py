@@ -12,10 +12,10 @@ import dataclasses
 from pathlib import Path
 
 from core import checkpoint_folder
-from sarnn_tf.clip_sarnn import ClipSarnn
 from sarnn_tf.description import SarnnDescription, read_description
 from sarnn_tf.frozen_clip import FrozenClip, open_frozen_clip
-from sarnn_tf.sarnn import Sarnn
+from sarnn_tf.networks.clip_sarnn import ClipSarnn
+from sarnn_tf.networks.sarnn import Sarnn
 from sarnn_tf.weights_file import WEIGHTS, load_weights
 
 CLIP = "clip"

@@ -2,10 +2,10 @@
 
 import tensorflow as tf
 
-from sarnn_tf.clip_sarnn import ClipSarnn, ClipSarnnOutput, Observations
 from sarnn_tf.image_modality import IMAGE
 from sarnn_tf.layers.lstm_cell import LstmState
-from sarnn_tf.sarnn import Sarnn, SarnnOutput
+from sarnn_tf.networks.clip_sarnn import ClipSarnn, ClipSarnnOutput, Observations
+from sarnn_tf.networks.sarnn import Sarnn, SarnnOutput
 
 Aux = dict[str, tf.Tensor]
 

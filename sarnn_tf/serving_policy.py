@@ -23,16 +23,16 @@ import tensorflow as tf
 from core.policy import Observations as NamedArrays
 from core.policy import PolicyResult, State
 from core.spec import PolicySpec
-from sarnn_tf.clip_sarnn import ClipSarnn, ClipSarnnOutput, Observations
 from sarnn_tf.description import INSTRUCTION, JOINTS, SarnnDescription
 from sarnn_tf.frozen_clip import FrozenClip
 from sarnn_tf.image_modality import IMAGE, ImageModality
 from sarnn_tf.layers.lstm_cell import LstmState
+from sarnn_tf.networks.clip_sarnn import ClipSarnn, ClipSarnnOutput, Observations
+from sarnn_tf.networks.sarnn import Sarnn
 from sarnn_tf.normalization import denormalize, normalize
 from sarnn_tf.policy_folder import load_checkpoint
 from sarnn_tf.prediction import predict_step
 from sarnn_tf.preparation import from_unit, prepare_images, to_unit
-from sarnn_tf.sarnn import Sarnn
 
 INPUT_PARAM = "input_param"
 STEP = "step"

@@ -16,17 +16,17 @@ from core import checkpoint_folder
 from core.named_variables import named_variables
 from core.trainable import Evaluation
 from episodes.statistics import DatasetStatistics, compute_statistics
-from sarnn_tf.clip_sarnn import ClipSarnn, ClipSarnnOutput, Observations
 from sarnn_tf.data import Batch, Parts, PreparedData, batches, num_batches
 from sarnn_tf.description import JOINTS, SarnnDescription, write_description
 from sarnn_tf.image_modality import IMAGE
-from sarnn_tf.loss_scheduler import LossScheduler
-from sarnn_tf.losses import LossWeights, total_loss
-from sarnn_tf.optimizer import TorchAdam
+from sarnn_tf.learning.loss_scheduler import LossScheduler
+from sarnn_tf.learning.losses import LossWeights, total_loss
+from sarnn_tf.learning.optimizer import TorchAdam
+from sarnn_tf.learning.training_step import LOSS, losses_and_gradients, losses_of
+from sarnn_tf.networks.clip_sarnn import ClipSarnn, ClipSarnnOutput, Observations
+from sarnn_tf.networks.sarnn import Sarnn
 from sarnn_tf.pictures import border_of, draw_prediction
 from sarnn_tf.prediction import predict
-from sarnn_tf.sarnn import Sarnn
-from sarnn_tf.training_step import LOSS, losses_and_gradients, losses_of
 from sarnn_tf.weights_file import WEIGHTS, load_variables, load_weights, save_variables, save_weights
 
 OPTIMIZER = "optimizer.npz"

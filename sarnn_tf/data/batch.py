@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from sarnn_tf.clip_sarnn import Observations
+from sarnn_tf.networks.clip_sarnn import Observations
 
 
 class Batch(NamedTuple):

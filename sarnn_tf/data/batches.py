@@ -11,14 +11,14 @@ import numpy as np
 import tensorflow as tf
 
 from episodes.windows import epoch_seed
-from sarnn_tf.clip_sarnn import Observations
 from sarnn_tf.data.batch import Batch
 from sarnn_tf.data.input_noise import JOINTS, InputNoise
 from sarnn_tf.data.prepared import PreparedData, PreparedEpisode
 from sarnn_tf.description import SarnnDescription
 from sarnn_tf.image_modality import ImageModality
+from sarnn_tf.learning.padding import pad_sequences
+from sarnn_tf.networks.clip_sarnn import Observations
 from sarnn_tf.normalization import normalize
-from sarnn_tf.padding import pad_sequences
 from sarnn_tf.preparation import to_unit
 
 

@@ -12,9 +12,9 @@ import numpy as np
 import tensorflow as tf
 
 from core.named_variables import named_variables
-from sarnn_tf.clip_sarnn import ClipSarnn
-from sarnn_tf.sarnn import Sarnn
-from sarnn_tf.torch_layout import load_torch, table
+from sarnn_tf.networks.clip_sarnn import ClipSarnn
+from sarnn_tf.networks.sarnn import Sarnn
+from sarnn_tf.pytorch.torch_layout import load_torch, table
 from tests.golden.golden_weights import fill
 from tests.golden_files import recordings
 

@@ -10,16 +10,16 @@ from clip_tf.model_config import ClipConfig
 from clip_tf.weights.layout import openclip_shapes
 from clip_tf.weights.stored_tensor import StoredTensor
 from core import checkpoint_folder
-from sarnn_tf.clip_sarnn import ClipSarnn
 from sarnn_tf.convert import convert, export, main
 from sarnn_tf.description import SarnnDescription, read_description, write_description
 from sarnn_tf.frozen_clip import FrozenClip, random_frozen_clip
 from sarnn_tf.image_modality import ImageModality
+from sarnn_tf.networks.clip_sarnn import ClipSarnn
+from sarnn_tf.networks.sarnn import Sarnn
 from sarnn_tf.policy_folder import load_checkpoint
-from sarnn_tf.sarnn import Sarnn
-from sarnn_tf.torch_checkpoint import read_pth, write_pth
-from sarnn_tf.torch_layout import to_torch
-from sarnn_tf.torch_tower import known_config, read_tower, save_tower
+from sarnn_tf.pytorch.torch_checkpoint import read_pth, write_pth
+from sarnn_tf.pytorch.torch_layout import to_torch
+from sarnn_tf.pytorch.torch_tower import known_config, read_tower, save_tower
 from sarnn_tf.weights_file import WEIGHTS, save_weights
 from tests.golden_files import manifest
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from core.spec import PolicySpec
-from sarnn_tf.clip_sarnn import ClipSarnn
 from sarnn_tf.description import SarnnDescription, make_description, read_description, write_description
 from sarnn_tf.image_modality import ImageModality
-from sarnn_tf.sarnn import Sarnn
+from sarnn_tf.networks.clip_sarnn import ClipSarnn
+from sarnn_tf.networks.sarnn import Sarnn
 
 IMAGE = ImageModality("image", 3, 4, (64, 48))
 DEPTH = ImageModality("depth", 1, 2, (32, 32), 2000.0, "nearest")

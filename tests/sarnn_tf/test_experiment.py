@@ -13,8 +13,8 @@ from core import checkpoint_folder
 from sarnn_tf import experiment
 from sarnn_tf.description import read_description
 from sarnn_tf.frozen_clip import open_frozen_clip, random_frozen_clip
-from sarnn_tf.torch_checkpoint import write_pth
-from sarnn_tf.torch_layout import to_torch
+from sarnn_tf.pytorch.torch_checkpoint import write_pth
+from sarnn_tf.pytorch.torch_layout import to_torch
 from sarnn_tf.train_flags import bindings
 from tests.sarnn_tf.test_train_flags import parse
 from tests.sarnn_tf.training_runs import (

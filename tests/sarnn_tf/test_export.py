@@ -11,10 +11,10 @@ import tensorflow as tf
 from sarnn_tf import export as exporting
 from sarnn_tf.description import JOINTS
 from sarnn_tf.export import DESCRIPTION, EMBEDDINGS, ExportError, export, main
-from sarnn_tf.exported_step import signature_of
+from sarnn_tf.exporting.exported_step import signature_of
 from sarnn_tf.image_modality import ImageModality
+from sarnn_tf.motion.rollout import Runner
 from sarnn_tf.policy_folder import LoadedSarnn
-from sarnn_tf.rollout import Runner
 from tests.sarnn_tf.sarnn_policies import MODALITIES, WORDS, describe, frames, tiny_clip, write_checkpoint
 
 # In the sizes of real use a point hangs on a few pixels, at this temperature too.

@@ -10,18 +10,18 @@ import pytest
 import tensorflow as tf
 
 from core.named_variables import named_variables
-from sarnn_tf.clip_keypoints import ClipKeypoints
-from sarnn_tf.clip_sarnn import ClipSarnn, ClipSarnnOutput, Observations
 from sarnn_tf.data.batch import Batch
 from sarnn_tf.image_modality import IMAGE, ImageModality
 from sarnn_tf.image_resize import resize
 from sarnn_tf.layers.spatial_softmax import spatial_softmax
-from sarnn_tf.loss_scheduler import LossScheduler
-from sarnn_tf.losses import LossWeights
-from sarnn_tf.optimizer import make_adamw
+from sarnn_tf.learning.loss_scheduler import LossScheduler
+from sarnn_tf.learning.losses import LossWeights
+from sarnn_tf.learning.optimizer import make_adamw
+from sarnn_tf.learning.training_step import losses_and_gradients
+from sarnn_tf.networks.clip_keypoints import ClipKeypoints
+from sarnn_tf.networks.clip_sarnn import ClipSarnn, ClipSarnnOutput, Observations
+from sarnn_tf.pytorch.torch_layout import table
 from sarnn_tf.stratified_split import stratified_split, tasks_by_thirds
-from sarnn_tf.torch_layout import table
-from sarnn_tf.training_step import losses_and_gradients
 from tests.golden.golden_weights import fill
 from tests.golden_files import recordings
 from tests.sarnn_tf.sarnn_goldens import (

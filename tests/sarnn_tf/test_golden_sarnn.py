@@ -10,14 +10,14 @@ import pytest
 import tensorflow as tf
 
 from core.named_variables import named_variables
-from sarnn_tf.clip_sarnn import Observations
 from sarnn_tf.data.batch import Batch
-from sarnn_tf.loss_scheduler import LossScheduler
-from sarnn_tf.losses import LossWeights, sequence_losses, total_loss
-from sarnn_tf.optimizer import make_adam
-from sarnn_tf.sarnn import Sarnn, SarnnOutput
-from sarnn_tf.torch_layout import table
-from sarnn_tf.training_step import losses_and_gradients
+from sarnn_tf.learning.loss_scheduler import LossScheduler
+from sarnn_tf.learning.losses import LossWeights, sequence_losses, total_loss
+from sarnn_tf.learning.optimizer import make_adam
+from sarnn_tf.learning.training_step import losses_and_gradients
+from sarnn_tf.networks.clip_sarnn import Observations
+from sarnn_tf.networks.sarnn import Sarnn, SarnnOutput
+from sarnn_tf.pytorch.torch_layout import table
 from tests.golden_files import recordings
 from tests.sarnn_tf.sarnn_goldens import Recording, cases_of, every_nth, filled, images, last_channels, load
 

@@ -7,19 +7,19 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sarnn_tf.basic_rnn import BasicLstm, BasicMtrnn
-from sarnn_tf.cosine_interpolation import cosine_interpolation
-from sarnn_tf.early_stopping import EarlyStopping
 from sarnn_tf.image_resize import resize
 from sarnn_tf.layers.coord_conv import CoordConv2D, add_coordinates
 from sarnn_tf.layers.grid_mask import grid_mask
 from sarnn_tf.layers.inverse_spatial_softmax import inverse_spatial_softmax
 from sarnn_tf.layers.mtrnn_cell import MtrnnCell
 from sarnn_tf.layers.spatial_softmax import position_grid, spatial_softmax
-from sarnn_tf.loss_scheduler import CURVES, LossScheduler
+from sarnn_tf.learning.early_stopping import EarlyStopping
+from sarnn_tf.learning.loss_scheduler import CURVES, LossScheduler
+from sarnn_tf.learning.padding import pad_sequences
 from sarnn_tf.mean_bounds import as_bounds, mean_bounds
+from sarnn_tf.motion.cosine_interpolation import cosine_interpolation
+from sarnn_tf.networks.basic_rnn import BasicLstm, BasicMtrnn
 from sarnn_tf.normalization import denormalize, normalize, to_uint8
-from sarnn_tf.padding import pad_sequences
 from tests.golden.golden_weights import fill
 from tests.golden_files import recordings
 from tests.sarnn_tf.sarnn_goldens import last_channels, load

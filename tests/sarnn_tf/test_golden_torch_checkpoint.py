@@ -13,14 +13,14 @@ import pytest
 import tensorflow as tf
 
 from clip_tf.weights.torch_writer import write_torch_file
-from sarnn_tf.clip_sarnn import ClipSarnn, Observations
 from sarnn_tf.convert import convert, export
 from sarnn_tf.frozen_clip import random_frozen_clip
 from sarnn_tf.image_modality import IMAGE
+from sarnn_tf.networks.clip_sarnn import ClipSarnn, Observations
+from sarnn_tf.networks.sarnn import Sarnn
 from sarnn_tf.policy_folder import load_checkpoint
 from sarnn_tf.prediction import predict
-from sarnn_tf.sarnn import Sarnn
-from sarnn_tf.torch_checkpoint import read_pth
+from sarnn_tf.pytorch.torch_checkpoint import read_pth
 from tests.golden_files import recordings
 from tests.sarnn_tf.sarnn_goldens import Recording, cases_of, every_nth, images, last_channels, load, stand_in
 from tests.sarnn_tf.test_golden_sarnn import passes

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sarnn_tf.clip_sarnn import ClipSarnn
-from sarnn_tf.sarnn import Sarnn
+from sarnn_tf.networks.clip_sarnn import ClipSarnn
+from sarnn_tf.networks.sarnn import Sarnn
 from tests.golden_files import recordings
 from tests.sarnn_tf.sarnn_goldens import cases_of, load, never_read, stand_in
 

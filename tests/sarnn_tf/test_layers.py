@@ -6,7 +6,6 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sarnn_tf.convolutional_keypoints import MAX_SHARE, NEGLIGIBLE, ConvolutionalKeypoints
 from sarnn_tf.layers.conv_stack import ConvStack, DeconvStack, convolve
 from sarnn_tf.layers.coord_conv import CoordConv2D, add_coordinates
 from sarnn_tf.layers.grid_mask import GridMask, grid_mask
@@ -15,6 +14,7 @@ from sarnn_tf.layers.leaky_relu import leaky_relu
 from sarnn_tf.layers.lstm_cell import LstmCell, LstmState
 from sarnn_tf.layers.mtrnn_cell import MtrnnCell
 from sarnn_tf.layers.spatial_softmax import spatial_softmax
+from sarnn_tf.networks.convolutional_keypoints import MAX_SHARE, NEGLIGIBLE, ConvolutionalKeypoints
 
 
 def draws(seed: int, *shape: int) -> tf.Tensor:

@@ -11,8 +11,8 @@ import pytest
 
 from episodes import convert
 from sarnn_tf.data import make_prepared, make_source
+from sarnn_tf.motion.rollout import Runner, squared_errors, training_mean
 from sarnn_tf.policy_folder import load_checkpoint
-from sarnn_tf.rollout import Runner, squared_errors, training_mean
 from tests.conftest import FIGURE
 from tests.sarnn_tf.training_runs import ALL_MODALITIES, train
 from tests.shared_data import shared

@@ -16,8 +16,8 @@ from sarnn_tf.data.batches import batches
 from sarnn_tf.data.prepare import prepare
 from sarnn_tf.data.prepared import PreparedData
 from sarnn_tf.description import SarnnDescription, make_description
-from sarnn_tf.losses import LossWeights
-from sarnn_tf.training_step import losses_and_gradients, losses_of
+from sarnn_tf.learning.losses import LossWeights
+from sarnn_tf.learning.training_step import losses_and_gradients, losses_of
 from tests.sarnn_tf.data.recordings import DEPTH, IMAGE, TOUCH, CountingClip, MemorySource, episode
 
 LENGTHS = (5, 11, 3, 8)

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sarnn_tf.clip_sarnn import ClipSarnn, Observations
 from sarnn_tf.image_modality import ImageModality
+from sarnn_tf.networks.clip_sarnn import ClipSarnn, Observations
+from sarnn_tf.networks.sarnn import Sarnn
 from sarnn_tf.prediction import predict, predict_step
-from sarnn_tf.sarnn import Sarnn
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 
 from core.policy import Policy, Session, split_state, stack_states
-from sarnn_tf.clip_sarnn import Observations
 from sarnn_tf.description import INSTRUCTION, JOINTS
 from sarnn_tf.frozen_clip import FrozenClip
+from sarnn_tf.networks.clip_sarnn import Observations
 from sarnn_tf.normalization import denormalize, normalize
 from sarnn_tf.prediction import predict, predict_step
 from sarnn_tf.preparation import prepare_images, to_unit

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from core.trainable import Fingerprinted
 from episodes.statistics import DatasetStatistics
-from sarnn_tf.loss_scheduler import LossScheduler
+from sarnn_tf.learning.loss_scheduler import LossScheduler
 from sarnn_tf.policy_folder import load_checkpoint
 from sarnn_tf.trainable import SarnnTrainable
 from sarnn_tf.weights_file import WEIGHTS

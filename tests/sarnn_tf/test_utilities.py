@@ -7,14 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from sarnn_tf.cosine_interpolation import cosine_interpolation
-from sarnn_tf.early_stopping import EarlyStopping
 from sarnn_tf.image_resize import resize
-from sarnn_tf.loss_scheduler import CURVES, LossScheduler
+from sarnn_tf.learning.early_stopping import EarlyStopping
+from sarnn_tf.learning.loss_scheduler import CURVES, LossScheduler
+from sarnn_tf.learning.optimizer import TorchAdam
+from sarnn_tf.learning.padding import pad_sequences
 from sarnn_tf.mean_bounds import mean_bounds
+from sarnn_tf.motion.cosine_interpolation import cosine_interpolation
 from sarnn_tf.normalization import bounds_of, denormalize, normalize, to_uint8
-from sarnn_tf.optimizer import TorchAdam
-from sarnn_tf.padding import pad_sequences
 from sarnn_tf.stratified_split import stratified_split, tasks_by_thirds
 
 

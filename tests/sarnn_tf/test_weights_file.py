@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 
 from core.named_variables import named_variables
-from sarnn_tf.clip_sarnn import ClipSarnn
-from sarnn_tf.sarnn import Sarnn
+from sarnn_tf.networks.clip_sarnn import ClipSarnn
+from sarnn_tf.networks.sarnn import Sarnn
 from sarnn_tf.weights_file import load_variables, load_weights, save_variables, save_weights
 
 

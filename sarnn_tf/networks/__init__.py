@@ -1,0 +1,1 @@
+"""The networks: SARNN, CLIP-SARNN, and what they are put together from."""

@@ -1,0 +1,1 @@
+"""EIPL's PyTorch checkpoints, read and written without PyTorch."""
