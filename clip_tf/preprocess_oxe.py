@@ -183,8 +183,8 @@ def write_shards(
     """
     source = open_rlds(member.directory, member.split)
     check_paths(source, member.layout, member.image_key, member.instruction_key)
-    keys: dict[str, list[tuple[str, int]]] = {}
-    last = None
+    tallies: dict[str, shard_index.Tally] = {}
+    count, last = 0, None
     with files.atomic_folder(folder) as temporary:
         pattern = str(temporary).replace("%", "%%") + "/shard-%06d.tar"
         with (
@@ -196,22 +196,25 @@ def write_shards(
                     progress.update(last is not None)
                     last = episode_id
                 key = f"{hashlib.sha256(episode_id.encode()).hexdigest()[:16]}-{step:06d}"
+                image = jpeg(sample["image"], size)
+                texts = sample["instruction"], sample["supervision"]
                 writer.write(
                     {
                         "__key__": key,
-                        "jpg": jpeg(sample["image"], size),
-                        "txt": sample["instruction"].encode(),
-                        "sup": sample["supervision"].encode(),
+                        "jpg": image,
+                        "txt": texts[0].encode(),
+                        "sup": texts[1].encode(),
                         "cls": str(sample["label"]).encode(),
                     }
                 )
-                keys.setdefault(Path(writer.fname).name, []).append((key, sample["label"]))
+                tally = tallies.setdefault(Path(writer.fname).name, shard_index.Tally())
+                tally.add(key, image, *texts, sample["label"])
+                count += 1
             progress.update(last is not None)
-        if not keys:
+        if not count:
             raise ValueError(f"{source.name}: a step must say a class. Received: none in {member.directory}")
-        index = {name: shard_index.count_labels(pairs) for name, pairs in keys.items()}
-        shard_index.write_index(temporary, index)
-    return sum(len(pairs) for pairs in keys.values())
+        shard_index.write_index(temporary, {name: tally.content for name, tally in tallies.items()})
+    return count
 
 
 def jpeg(image: np.ndarray, size: int | None) -> bytes:

@@ -6,6 +6,7 @@ its last dash is the episode. Samples whose keys have no dash are held out one b
 """
 
 import hashlib
+import itertools
 import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -54,21 +55,18 @@ class WebDatasetSamples:
         self._fraction = fraction
         self._salt = salt
         self._vocabulary = vocabulary
-        self._labels: dict[Path, str] = {}
+        self._contents: dict[Path, str] = {}
         counts = {part: np.zeros(num_classes) for part in samples.PARTS}
         digest = hashlib.sha256(repr((self._weights, fraction, salt)).encode())
-        for shard, weight in tqdm(
-            list(zip(self._shards, self._weights, strict=True)), desc="counting classes", unit="shard"
-        ):
-            episodes = _episodes_of(shard, num_classes)
-            self._labels[shard] = shard_index.digest(episodes)
-            named = f"{shard.parent.name}/{shard.name} {shard.stat().st_size} {self._labels[shard]}\n"
-            digest.update(named.encode())
-            for episode, labels in episodes.items():
+        found = _contents_of(self._shards, num_classes)
+        for (shard, content), weight in zip(found, self._weights, strict=True):
+            self._contents[shard] = content.fingerprint
+            digest.update(f"{shard.parent.name}/{shard.name} {content.fingerprint}\n".encode())
+            for episode, labels in content.episodes.items():
                 part = self._part(episode)
                 for label, count in labels.items():
                     counts[part][label] += count * (weight if part == samples.TRAIN else 1)
-        self._counts = {part: np.rint(found).astype(np.int64) for part, found in counts.items()}
+        self._counts = {part: np.rint(mean).astype(np.int64) for part, mean in counts.items()}
         self._fingerprint = digest.hexdigest()
 
     @property
@@ -92,9 +90,9 @@ class WebDatasetSamples:
 
         def generate() -> Iterator[dict[str, Any]]:
             for shard, weight in shards:
-                found: list[tuple[str, int]] = []
+                tally = shard_index.Tally()
                 for sample in read_shard(shard, self._num_classes, self._vocabulary):
-                    found.append((sample["__key__"], sample["cls"]))
+                    _add(tally, sample)
                     if self._part(shard_index.episode_of(sample["__key__"])) != part:
                         continue
                     name = f"{shard.parent.name}/{shard.name}:{sample['__key__']}"
@@ -107,10 +105,11 @@ class WebDatasetSamples:
                             samples.LABEL: sample["cls"],
                             samples.ID: f"{name}:{copy}",
                         }
-                if shard_index.digest(shard_index.count_labels(found)) != self._labels[shard]:
+                if tally.content.fingerprint != self._contents[shard]:
                     raise ValueError(
-                        f"{shard} must have the labels that {shard_index.NAME} says, or that it had when it "
-                        f"was opened. Remove {shard_index.NAME} where it is out of date. Received: others"
+                        f"{shard} must hold what {shard_index.NAME} says, or what it held when it was "
+                        f"opened. Remove {shard_index.NAME} where it is out of date, and begin a new run. "
+                        f"Received: other labels, texts or images"
                     )
 
         dataset = tf.data.Dataset.from_generator(generate, output_signature=dict(samples.spec()))
@@ -136,15 +135,27 @@ def check_same_vocabulary(path: Path, vocabulary: Vocabulary) -> None:
         )
 
 
-def _episodes_of(shard: Path, num_classes: int) -> shard_index.Episodes:
-    """What the shard holds, by its index or else by reading it."""
-    found = shard_index.read_index(shard)
-    if found is None:
-        pairs = ((sample["__key__"], sample["cls"]) for sample in read_shard(shard, num_classes))
-        return shard_index.count_labels(pairs)
-    for label in {label for labels in found.values() for label in labels}:
-        samples.check_label(label, num_classes, f"{shard.parent / shard_index.NAME}")
-    return found
+def _contents_of(shards: Sequence[Path], num_classes: int) -> Iterator[tuple[Path, shard_index.ShardContent]]:
+    """What the shards hold, by their folders' indices or else by reading them."""
+    with tqdm(desc="counting classes", total=len(shards), unit="shard") as progress:
+        for folder, group in itertools.groupby(shards, lambda shard: shard.parent):
+            known = shard_index.read_index(folder)
+            for label in {n for c in known.values() for labels in c.episodes.values() for n in labels}:
+                samples.check_label(label, num_classes, f"{folder / shard_index.NAME}")
+            for shard in group:
+                yield shard, known.get(shard.name) or _read_content(shard, num_classes)
+                progress.update()
+
+
+def _read_content(shard: Path, num_classes: int) -> shard_index.ShardContent:
+    tally = shard_index.Tally()
+    for sample in read_shard(shard, num_classes):
+        _add(tally, sample)
+    return tally.content
+
+
+def _add(tally: shard_index.Tally, sample: dict[str, Any]) -> None:
+    tally.add(sample["__key__"], sample["image"], sample["txt"], sample["sup"], sample["cls"])
 
 
 def _copies(weight: float, key: str) -> int:

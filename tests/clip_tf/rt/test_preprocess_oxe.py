@@ -59,10 +59,11 @@ def check_index(folder, source):
     """The index says what reading says, and is not believed of another file."""
     expected = {part: source.counts(part).tolist() for part in samples.PARTS}
     shard = folder / "one" / "shard-000000.tar"
-    index = read_index(shard)
-    assert sum(n for labels in index.values() for n in labels.values()) == 20
+    index = read_index(folder / "one")
+    assert set(index) == {"shard-000000.tar", "shard-000001.tar"}
+    assert sum(n for labels in index[shard.name].episodes.values() for n in labels.values()) == 20
     (folder / "one" / "index.json").rename(folder / "one" / "other.json")
-    assert read_index(shard) is None
+    assert read_index(folder / "one") == {}
     again = open_webdataset(folder, 50, validation_fraction=0.3)
     assert {part: again.counts(part).tolist() for part in samples.PARTS} == expected
     assert again.fingerprint == source.fingerprint
@@ -71,10 +72,13 @@ def check_index(folder, source):
         open_webdataset(folder, 4)
     with shard.open("ab") as file:
         file.write(bytes(512))
-    assert read_index(shard) is None
+    assert set(read_index(folder / "one")) == {"shard-000001.tar"}
+    text = (folder / "one" / "index.json").read_text()
+    (folder / "one" / "index.json").write_text(text.replace('"content"', '"other"'))  # Of an earlier version.
+    assert read_index(folder / "one") == {}
     (folder / "one" / "index.json").write_text("[]")
     with pytest.raises(ValueError, match="must be an index of shards"):
-        read_index(shard)
+        read_index(folder / "one")
     (folder / "one" / "index.json").unlink()
 
 

@@ -334,20 +334,26 @@ def test_a_folder_without_shards(tmp_path):
         open_webdataset(tmp_path, 4)
 
 
-def relabel(shard):
-    """Changes a label in place: the file keeps its size."""
+def change(shard, suffix):
+    """Changes a byte of the first file of a kind in place: the shard keeps its size."""
     with tarfile.open(shard) as file:
-        member = next(m for m in file.getmembers() if m.name.endswith(".cls"))
+        member = next(m for m in file.getmembers() if m.name.endswith(suffix))
     content = bytearray(shard.read_bytes())
-    content[member.offset_data] = ord("3")
+    last = member.offset_data + member.size - 1
+    content[last] = ord("3") if suffix == ".cls" else content[last] ^ 1
     shard.write_bytes(content)
 
 
-def test_shards_fingerprint_tells_of_a_label(tmp_path):
+# A label, its wording, a pixel.
+KINDS = (".cls", ".sup", ".jpg")
+
+
+@pytest.mark.parametrize("suffix", KINDS)
+def test_shards_fingerprint_tells_of_every_part(tmp_path, suffix):
     shard = next(write_shards(tmp_path).rglob("*.tar"))
     before = open_webdataset(tmp_path, 4, validation_fraction=0.3).fingerprint
     assert open_webdataset(tmp_path, 4, validation_fraction=0.3).fingerprint == before
-    relabel(shard)
+    change(shard, suffix)
     assert open_webdataset(tmp_path, 4, validation_fraction=0.3).fingerprint != before
 
 
@@ -362,12 +368,38 @@ def test_shards_fingerprint_tells_of_folders(tmp_path):
     assert open_webdataset(tmp_path, 4, validation_fraction=0.3).fingerprint != before
 
 
-def test_a_shard_that_is_not_what_its_index_says(tmp_path):
+def write_index(folder):
+    """The index of the shards that ``write_shards`` wrote."""
+    contents = {}
+    for shard in folder.glob("*.tar"):
+        tally = shard_index.Tally()
+        for s in read_shard(shard, 4):
+            tally.add(s["__key__"], s["image"], s["txt"], s["sup"], s["cls"])
+        contents[shard.name] = tally.content
+    shard_index.write_index(folder, contents)
+
+
+@pytest.mark.parametrize("suffix", KINDS)
+def test_a_shard_that_is_not_what_its_index_says(tmp_path, suffix):
     shard = next(write_shards(tmp_path).rglob("*.tar"))
-    pairs = [(sample["__key__"], sample["cls"]) for sample in read_shard(shard, 4)]
-    shard_index.write_index(shard.parent, {shard.name: shard_index.count_labels(pairs)})
+    write_index(shard.parent)
     source = open_webdataset(tmp_path, 4, validation_fraction=0.3)
     assert read(source, samples.TRAIN)
-    relabel(shard)
-    with pytest.raises(tf.errors.InvalidArgumentError, match=r"must have the labels that index\.json says"):
-        read(open_webdataset(tmp_path, 4, validation_fraction=0.3), samples.TRAIN)
+    change(shard, suffix)
+    source = open_webdataset(tmp_path, 4, validation_fraction=0.3)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"must hold what index\.json says"):
+        read(source, samples.TRAIN)
+
+
+def test_an_index_is_read_once_whatever_number_of_shards(tmp_path, monkeypatch):
+    """That of a data set of half a million episodes takes a second, and there are hundreds of shards."""
+    shard = next(write_shards(tmp_path).rglob("*.tar"))
+    for i in range(1, 4):
+        (shard.parent / f"shard-{i:06d}.tar").write_bytes(shard.read_bytes())
+    write_index(shard.parent)
+    read_files = []
+    real = shard_index.files.read_json
+    monkeypatch.setattr(shard_index.files, "read_json", lambda path: (read_files.append(path), real(path))[1])
+    source = open_webdataset(tmp_path, 4, validation_fraction=0.3)
+    assert sum(source.counts(part).sum() for part in samples.PARTS) == 4 * 40
+    assert read_files == [shard.parent / shard_index.NAME]
