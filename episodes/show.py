@@ -13,8 +13,9 @@ from pathlib import Path
 import tqdm
 
 from episodes.pictures.contact_sheet import write_contact_sheet
+from episodes.pictures.mp4 import VideoError
 from episodes.pictures.shown_episode import open_episodes
-from episodes.pictures.video import VideoError, write_video
+from episodes.pictures.video import write_video
 
 
 def show(

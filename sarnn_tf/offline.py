@@ -23,7 +23,7 @@ import numpy as np
 from tqdm import tqdm
 
 from core import checkpoint_folder, files
-from episodes.pictures.video import VideoError
+from episodes.pictures.mp4 import VideoError
 from sarnn_tf.data import Parts, PreparedData, make_parts, make_prepared, make_source
 from sarnn_tf.data.recorded_episode import numbered_joints
 from sarnn_tf.description import SarnnDescription

@@ -7,21 +7,15 @@ import cv2
 import numpy as np
 from matplotlib.figure import Figure
 
-from core import files
 from episodes.pictures.contact_sheet import draw_curves, rendered, short, wrapped
+from episodes.pictures.mp4 import DEFAULT_FPS, write_mp4
 from episodes.pictures.shown_episode import Camera, ShownEpisode
 
-DEFAULT_FPS = 10.0
 _DPI = 100
 _PANEL_HEIGHT, _MINIMUM_WIDTH, _MAXIMUM_WIDTH = 240, 640, 1920
 _CURVES_HEIGHT, _LINE_HEIGHT = 170, 26
 _CURSOR, _INK, _PAPER = (200, 30, 30), (30, 30, 30), 255
 _FONT_SCALE = 0.45
-_FOURCC = "mp4v"
-
-
-class VideoError(RuntimeError):
-    """OpenCV did not write a video that it can read."""
 
 
 def write_video(path: str | Path, episode: ShownEpisode, fps: float | None = None) -> None:
@@ -34,15 +28,10 @@ def write_video(path: str | Path, episode: ShownEpisode, fps: float | None = Non
 
     Raises:
       ValueError: another name, or a rate that is not positive.
-      VideoError: the codec is missing, or the file does not hold one frame for each step.
+      VideoError: see ``write_mp4``.
     """
-    path = Path(path)
     rate = fps if fps is not None else 1 / episode.step_s if episode.step_s else DEFAULT_FPS
-    if path.suffix != ".mp4" or not 0 < rate < float("inf"):
-        raise ValueError(f"An .mp4 and a positive rate are needed. Received: {path}, fps={rate}")
-    with files.atomic_path(path) as temporary:
-        _encode(temporary, episode, rate)
-        _check(temporary, episode.steps)
+    write_mp4(path, video_frames(episode), rate)
 
 
 def video_frames(episode: ShownEpisode) -> Iterator[np.ndarray]:
@@ -74,34 +63,6 @@ def video_frames(episode: ShownEpisode) -> Iterator[np.ndarray]:
             cv2.line(frame, (x, top + upper), (x, top + lower), _CURSOR, 1)
         _write_text(frame, episode.time(step), (8, header_height - 8), _INK)
         yield frame
-
-
-def _encode(path: Path, episode: ShownEpisode, fps: float) -> None:
-    writer = None
-    try:
-        for frame in video_frames(episode):
-            if writer is None:
-                size = (frame.shape[1], frame.shape[0])
-                writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*_FOURCC), fps, size)
-                if not writer.isOpened():
-                    raise VideoError(
-                        f"OpenCV cannot write {_FOURCC} video here. Received: {size} at {fps} fps"
-                    )
-            writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
-    finally:
-        if writer is not None:
-            writer.release()
-
-
-def _check(path: Path, steps: int) -> None:
-    reader = cv2.VideoCapture(str(path))
-    try:
-        frames = int(reader.get(cv2.CAP_PROP_FRAME_COUNT)) if reader.isOpened() else 0
-        readable = frames > 0 and reader.read()[0]
-    finally:
-        reader.release()
-    if frames != steps or not readable:
-        raise VideoError(f"A video of {steps} readable frames was to be written. Received: {frames} frames")
 
 
 def _panel_size(camera: Camera, steps: int) -> tuple[int, int]:

@@ -1,6 +1,5 @@
 """A rollout as a film: what the model saw and where it looked, what it expected, and the joints."""
 
-import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from PIL import Image
 
 from core import files
 from episodes.pictures.contact_sheet import rendered, wrapped
-from episodes.pictures.video import DEFAULT_FPS, VideoError
+from episodes.pictures.mp4 import DEFAULT_FPS, write_mp4
 from sarnn_tf.motion.rollout import Rollout
 from sarnn_tf.pictures import draw_points, to_rgb
 
@@ -22,7 +21,6 @@ _PAPER, _INK, _CURSOR = 255, (30, 30, 30), (160, 160, 160)
 _GAP, _LABEL_HEIGHT, _LINE_HEIGHT = 4, 18, 22
 _CURVES_HEIGHT, _MINIMUM_WIDTH = 240, 640
 _FONT_SCALE = 0.4
-_FOURCC = "mp4v"
 
 
 def write_videos(
@@ -102,42 +100,6 @@ def video_frames(rollout: Rollout, joint_names: Sequence[str]) -> Iterator[np.nd
         cv2.line(frame, (cursor, below + place[2]), (cursor, below + place[3]), _CURSOR, 1)
         _write(frame, f"step {step} of {rollout.steps - 1}", (8, top - 7))
         yield frame
-
-
-def write_mp4(path: str | Path, frames: Iterable[np.ndarray], fps: float) -> None:
-    """Writes frames as MP4, atomically, with memory for one of them.
-
-    Args:
-      path: ends in ``.mp4``.
-      frames: uint8 [H, W, 3] RGB, all of one size, H and W even.
-      fps: frames a second.
-
-    Raises:
-      ValueError: another name, a rate that is not positive, or no frame.
-      VideoError: the codec is missing, or the file does not hold all frames.
-    """
-    path = Path(path)
-    if path.suffix != ".mp4" or not 0 < fps < float("inf"):
-        raise ValueError(f"An .mp4 and a positive rate are needed. Received: {path}, fps={fps}")
-    with files.atomic_path(path) as temporary, contextlib.ExitStack() as stack:
-        writer, count = None, 0
-        for frame in frames:
-            if writer is None:
-                size = (frame.shape[1], frame.shape[0])
-                writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*_FOURCC), fps, size)
-                stack.callback(writer.release)
-                if not writer.isOpened():
-                    raise VideoError(f"OpenCV cannot write {_FOURCC} video here. Received: {size}, {fps} fps")
-            writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
-            count += 1
-        if writer is None:
-            raise ValueError("A video needs a frame. Received: none")
-        writer.release()
-        reader = cv2.VideoCapture(str(temporary))
-        stack.callback(reader.release)
-        found = int(reader.get(cv2.CAP_PROP_FRAME_COUNT)) if reader.isOpened() else 0
-        if found != count or not reader.read()[0]:
-            raise VideoError(f"{count} readable frames were to be written. Received: {found}")
 
 
 def write_gif(path: str | Path, frames: Iterable[np.ndarray], fps: float) -> None:

@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from episodes.pictures.video import VideoError
-from sarnn_tf.motion import offline_video
-from sarnn_tf.motion.offline_video import video_frames, write_gif, write_mp4, write_videos
+from sarnn_tf.motion.offline_video import video_frames, write_gif, write_videos
 from sarnn_tf.motion.rollout import Rollout
 
 BLUE, RED = (0, 0, 255), (255, 0, 0)
@@ -121,20 +119,13 @@ def test_files_can_be_read_and_have_all_frames(tmp_path: Path) -> None:
     assert sorted(p.name for p in (tmp_path / "new").iterdir()) == ["run_1.0.gif", "run_1.0.mp4"]
 
 
-@pytest.mark.parametrize(("write", "name"), [(write_mp4, "a.mp4"), (write_gif, "a.gif")])
-def test_what_cannot_be_written(write, name: str, tmp_path: Path) -> None:
+def test_what_cannot_be_written(tmp_path: Path) -> None:
     frame = np.zeros((16, 16, 3), np.uint8)
-    with pytest.raises(ValueError, match="needs a frame"):
-        write(tmp_path / name, [], 10.0)
-    with pytest.raises(ValueError, match="are needed"):
-        write(tmp_path / "a.avi", [frame], 10.0)
-    with pytest.raises(ValueError, match="are needed"):
-        write(tmp_path / name, [frame], 0.0)
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_missing_codec_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(offline_video, "_FOURCC", "zzzz")
-    with pytest.raises(VideoError, match="zzzz"):
-        write_mp4(tmp_path / "a.mp4", [np.zeros((16, 16, 3), np.uint8)], 10.0)
+    for name, frames, fps, message in (
+        ("a.gif", [], 10.0, "needs a frame"),
+        ("a.avi", [frame], 10.0, "are needed"),
+        ("a.gif", [frame], 0.0, "are needed"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            write_gif(tmp_path / name, frames, fps)
     assert not list(tmp_path.iterdir())
