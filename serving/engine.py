@@ -295,7 +295,9 @@ class Engine:
         # Only now, when nothing can fail any more: a step that failed leaves its client's state alone.
         for job, next_state in zip(jobs, split_state(next_states, padded), strict=False):
             if job.session is not None:
-                job.session.state, job.session.step = next_state, job.session.step + 1
+                # A view would keep the states of the whole batch for as long as one client is silent.
+                job.session.state = {name: value.copy() for name, value in next_state.items()}
+                job.session.step += 1
         return answers
 
 

@@ -1,5 +1,6 @@
 import threading
 import time
+import weakref
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -86,6 +87,26 @@ def test_waiting_requests_share_padded_batches(food: Bench) -> None:
     for i, answer in enumerate(answers, start=1):
         alone = food.ask(row(10 * i, text="x" * i))
         np.testing.assert_array_equal(answer.actions["bbox"], alone.actions["bbox"])
+
+
+def test_a_silent_client_keeps_its_own_state_alone(arm: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """States hold whole images: those of a batch's other clients must not wait for it to expire."""
+    of_batches: list[weakref.ref] = []
+    infer = arm.policy.infer
+
+    def watched(*arguments: object, **options: object) -> tuple:
+        result, state = infer(*arguments, **options)
+        of_batches.append(weakref.ref(state["window"]))
+        return result, state
+
+    monkeypatch.setattr(arm.policy, "infer", watched)
+    arm.block()
+    waiting = [arm.later(row(10 * i), client_id=f"arm-{i}") for i in range(4)]
+    arm.policy.gate.set()
+    assert [future.result(10).batch_size for future in waiting] == [4] * 4
+    arm.ask(row(), client_id="arm-0")  # The thread has put the batch away.
+    assert [ref() for ref in of_batches[:2]] == [None, None]
+    assert arm.engine.clients == 4
 
 
 def test_images_of_other_sizes_go_apart_and_in_order(food: Bench) -> None:
