@@ -44,7 +44,7 @@ class RldsSamples:
         self._paraphrases = paraphrases
         classes = len(supervision.vocabulary)
         self._counts = {part: np.zeros(classes, np.int64) for part in samples.PARTS}
-        steps, total = 0, 0
+        steps, total, told = 0, 0, hashlib.sha256()
         for episode_id, columns in source.read([instruction_key, *supervision.layout.columns]):
             try:
                 labels = self._labels(columns)
@@ -52,10 +52,14 @@ class RldsSamples:
                 raise ValueError(f"{source.name}, episode {episode_id!r}: {error}") from error
             total += int((labels != NONE).sum())
             steps += len(labels)
+            told.update(f"{episode_id!r} {labels.tolist()}".encode())
+            told.update(repr(columns[instruction_key].tolist()).encode())
             self._counts[self._part(episode_id)] += np.bincount(labels[labels != NONE], minlength=classes)
         logging.info("%s: %d of %d steps say a class.", source.name, total, steps)
-        identity = (source.fingerprint, sorted(held_out), supervision.layout, supervision.vocabulary.phrases)
-        self._fingerprint = hashlib.sha256(repr((*identity, image_key, paraphrases)).encode()).hexdigest()
+        # Images are not read for this: one that is replaced by another of its size goes unnoticed.
+        data = (source.fingerprint, told.hexdigest(), sorted(held_out), image_key)
+        how = (supervision.layout, supervision.vocabulary.phrases, paraphrases)
+        self._fingerprint = hashlib.sha256(repr((*data, *how)).encode()).hexdigest()
 
     @property
     def fingerprint(self) -> str:

@@ -15,7 +15,7 @@ from clip_tf.rt import samples
 from clip_tf.rt.action_scores import TRAINING, action_logits
 from clip_tf.rt.confusion_matrix import confusion_matrix, draw_confusion_matrix, top_k_accuracy
 from clip_tf.rt.gradients import loss_and_gradients
-from clip_tf.rt.objective import clamp_log_scale, clip_rt_loss, unit_length
+from clip_tf.rt.objective import Features, clamp_log_scale, clip_rt_loss, unit_length
 from clip_tf.rt.optimizer import Schedule
 from clip_tf.rt.pipeline import Inputs, batches
 from clip_tf.rt.policy_folder import CLIP, PolicyDescription, write_description
@@ -81,7 +81,8 @@ class ClipRtTrainable:
           strategy: each replica takes an equal share of a batch; the loss is over all pairs of all replicas.
           batch_size: examples whose pairs the loss is over.
           frozen: of ``towers.PARTS``.
-          chunks: parts in which a replica's share goes through the towers, to save memory.
+          chunks: parts in which a replica's share goes through the towers, to save memory, in training and
+            validation.
           augment: crops the images at random.
           balance: see ``pipeline.batches``.
           gradient_clip_norm: of all gradients together; None, as published, for no limit.
@@ -109,8 +110,10 @@ class ClipRtTrainable:
         self._augment, self._balance, self._clip_norm = augment, balance, gradient_clip_norm
         self._parameters = trained_parameters(model, frozen)
         self._inputs = inputs_of(model, preprocessing, description.prompt)
+        # What a device holds at once.
+        self._share = batch_size // (replicas * chunks)
         # A smaller last batch cannot be shared out evenly.
-        self._drop_remainder = replicas * chunks > 1
+        self._drop_remainder = self._share < batch_size
         # No Python condition here is on a tensor, and to look for one takes seconds (autograph).
         compiled = functools.partial(tf.function, reduce_retracing=True, autograph=False)
         self._compiled_step = compiled(self._step_on_all)
@@ -135,6 +138,7 @@ class ClipRtTrainable:
             "batch_size": self._batch_size,
             "augment": self._augment,
             "balance": self._balance,
+            "drop_remainder": self._drop_remainder,
             "trained": sorted({part_of(name) for name in self._parameters}),
         }
 
@@ -232,7 +236,7 @@ class ClipRtTrainable:
         actions = self._text_features(tf.constant(self._inputs.tokenize(vocabulary.phrases)))
         losses, weights, logits, labels = [], [], [], []
         for batch in batches(self._source, part, self._batch_size, self._inputs, seed=None):
-            features = self._features({n: t for n, t in batch.items() if n != samples.ID})
+            features = self._features_of(batch)
             found = batch[samples.LABEL]
             losses.append(float(clip_rt_loss(features, found, self._model.logit_scale)))
             weights.append(len(found))
@@ -258,6 +262,14 @@ class ClipRtTrainable:
         }
         picture = draw_confusion_matrix(counts, vocabulary.phrases)
         return Evaluation(scalars, {"predicted_class": scores.argmax(axis=1)}, {"confusion_matrix": picture})
+
+    def _features_of(self, batch: Mapping[str, tf.Tensor]) -> Features:
+        """Of a batch of the training's size, which need not fit into one pass here either."""
+        parts = []
+        for start in range(0, len(batch[samples.LABEL]), self._share):
+            rows = {n: t[start : start + self._share] for n, t in batch.items() if n != samples.ID}
+            parts.append(self._features(rows))
+        return Features(*(tf.concat(found, axis=0) for found in zip(*parts, strict=True)))
 
     def save(self, folder: Path) -> None:
         for name, variable in openclip_variables(self._model).items():

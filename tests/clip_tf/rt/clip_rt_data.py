@@ -56,7 +56,7 @@ def rlds_actions(labels: list[int]) -> np.ndarray:
     return actions
 
 
-def write_episodes(folder: Path, episodes: int = 8, size: int = 16) -> Path:
+def write_episodes(folder: Path, episodes: int = 8, size: int = 16, instruction: str = "task") -> Path:
     """RLDS episodes of five steps: ahead, up, turn, close, and one that says nothing."""
     spec = tfds.features.FeaturesDict(
         {
@@ -83,7 +83,7 @@ def write_episodes(folder: Path, episodes: int = 8, size: int = 16) -> Path:
             {
                 "observation": {"image": picture(labels[t] if t < 4 else 0, size, seed=10 * e + t)},
                 "action": action,
-                "language_instruction": f"task {e % 2}",
+                "language_instruction": f"{instruction} {e % 2}",
                 "is_first": t == 0,
                 "is_last": t == 4,
             }

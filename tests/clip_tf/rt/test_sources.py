@@ -136,6 +136,12 @@ def test_rlds_fingerprint_tells_what_matters(tmp_path):
     assert fingerprint() == fingerprint()
     changed = [fingerprint(salt="x"), fingerprint(layout=ActionLayout(last_step_has_action=False))]
     assert len({fingerprint(), *changed}) == 3
+    before = fingerprint()
+    other = write_episodes(tmp_path / "other", instruction="tidy")
+    sizes = [[f.stat().st_size for f in sorted(d.glob("*.tfrecord*"))] for d in (folder, other)]
+    assert sizes[0] == sizes[1]
+    folder = other
+    assert fingerprint() != before
 
 
 # === CSV ===

@@ -121,6 +121,18 @@ def test_chunks_make_the_same_step(tmp_path):
             np.testing.assert_allclose(value, theirs[name], atol=1e-4, err_msg=name)
 
 
+def test_validation_takes_no_more_at_once_than_training(tmp_path):
+    """A batch that is trained in chunks, for it does not fit, would not fit here either."""
+    whole = make(tmp_path, batch_size=12)
+    chunked = make(tmp_path, ["clip_rt.make_trainable.chunks = 4"], batch_size=12)
+    sizes, encode = [], chunked._features
+    chunked._features = lambda rows: (sizes.append(len(rows[samples.LABEL])), encode(rows))[1]
+    found, expected = (t.evaluate_part(samples.TRAIN).scalars for t in (chunked, whole))
+    assert max(sizes) == 3
+    assert sum(sizes) == chunked._source.counts(samples.TRAIN).sum()
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
 @pytest.mark.parametrize("chunks", [1, 2])
 def test_the_schedule_ends_with_the_last_step(tmp_path, chunks):
     """A last batch that is left out is no step of the schedule either."""
@@ -176,6 +188,7 @@ def test_what_a_resume_must_have_in_common(tmp_path):
         make(tmp_path, frozen=("image_tower",)),
         make(tmp_path, ["clip_rt.make_trainable.augment = False"]),
         make(tmp_path, ["clip_rt.make_trainable.balance = 0.5"]),
+        make(tmp_path, ["clip_rt.make_trainable.chunks = 2"]),  # It leaves out a smaller last batch.
         make(tmp_path, ["clip_rt.make_description.prompt = 'do {}'"]),
         make(tmp_path, ["clip_rt.open_csv.salt = 'x'", "clip_rt.open_csv.validation_fraction = 0.4"]),
     ]
