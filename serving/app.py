@@ -13,7 +13,7 @@ from werkzeug.exceptions import HTTPException
 
 from serving import openapi, schemas
 from serving.engine import Engine
-from serving.errors import ApiError
+from serving.errors import ApiError, code_of
 from serving.metrics import CONTENT_TYPE, Metrics
 from serving.registry import LoadPolicy
 from serving.service import PolicyService
@@ -145,10 +145,9 @@ def _error(error: ApiError) -> flask.Response:
 
 
 def _http_error(error: HTTPException) -> flask.Response:
-    """What Flask itself refuses: unknown paths, wrong methods, bodies that are too large."""
+    """What Flask itself refuses."""
     status = error.code or 500
-    code = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}.get(status, "bad_request")
-    response = _error(ApiError(status, code, error.description or error.name))
+    response = _error(ApiError(status, code_of(status), error.description or error.name))
     for name, value in error.get_headers():
         if name not in ("Content-Type", "Content-Length"):
             response.headers[name] = value

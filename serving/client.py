@@ -324,7 +324,7 @@ def _fields(response: requests.Response) -> dict[str, Any]:
         answer = None
     if not isinstance(answer, dict) or "success" not in answer:
         kind = response.headers.get("Content-Type", "no type")
-        if response.status_code == 413:  # Far too large: the HTTP server refuses, in words of its own.
+        if response.status_code == 413:  # A proxy refuses in words of its own.
             raise ServerError(413, "body_too_large", "The request is too large: send less.", None, "none")
         raise NotAPolicyServerError(
             f"{response.url} answered {response.status_code} with {kind}, not as a policy server does. "

@@ -28,6 +28,19 @@ class ApiError(Exception):
         self.retry_after_s = retry_after_s
 
 
+def code_of(status: int) -> str:
+    """The code of what HTTP itself refuses: unknown paths, wrong methods, bodies that are too large."""
+    named = {
+        404: "not_found",
+        405: "method_not_allowed",
+        413: "body_too_large",
+        431: "headers_too_large",
+        500: "internal_error",
+        501: "not_implemented",
+    }
+    return named.get(status, "bad_request")
+
+
 def queue_full(size: int) -> ApiError:
     return ApiError(503, "queue_full", f"{size} requests are waiting already.", retry_after_s=1)
 

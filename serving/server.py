@@ -16,6 +16,7 @@ from waitress.channel import HTTPChannel
 
 from serving.app import create_app
 from serving.engine import Engine
+from serving.http_errors import answer_in_json
 from serving.model import load_model, warm_up
 from serving.registry import LoadPolicy
 from serving.settings import Settings
@@ -74,11 +75,12 @@ def run(
         host=host,
         port=port,
         threads=threads,
-        # Flask refuses what is above its own limit with our JSON; waitress, what is far above, without.
+        # Flask reads the whole body before it refuses; what is far above its limit is not read.
         max_request_body_size=2 * settings.max_body_bytes,
         connection_limit=4 * threads,
         ident=None,
     )
+    answer_in_json(list(sockets.values()))
     for address in getattr(server, "effective_listen", None) or [_address(server)]:
         logging.info("Listening on http://%s:%s", *address)
     stop, failed = threading.Event(), threading.Event()

@@ -1,9 +1,11 @@
 """serve.py as a process: its own flags, waitress, the client, signals."""
 
 import contextlib
+import http.client
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -15,7 +17,7 @@ import pytest
 from fake_policies import write_checkpoint
 from serving_testing import png
 
-from serving import server
+from serving import schemas, server
 from serving.client import PolicyClient, ServerError
 from serving.settings import Settings
 
@@ -111,8 +113,27 @@ def test_from_start_to_sigterm(tmp_path: Path) -> None:
             client.predict(b"\0" * 20_000, action="skewer", food_type="banana")
         with pytest.raises(ServerError, match="body_too_large"):
             client.predict(b"\0" * 900_000, action="skewer", food_type="banana")
+        check_refusals_of_the_http_server(running.url)
         assert running.stop() == 0
     assert "Traceback" not in "".join(running.log)
+
+
+def check_refusals_of_the_http_server(url: str) -> None:
+    """Nothing that is not HTTP, or far too large, reaches the app; the answer is of its form nevertheless."""
+    host, _, port = url.removeprefix("http://").partition(":")
+    for asked, status, code in (
+        (b"POST /predict HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n", 413, "body_too_large"),
+        (b"GET /" + b"a" * 300_000 + b" HTTP/1.1\r\n\r\n", 431, "headers_too_large"),
+        (b"GET / HTTP/1.1\r\nContent-Length: many\r\n\r\n", 400, "bad_request"),
+    ):
+        with socket.create_connection((host, int(port)), 10) as connection:
+            connection.sendall(asked)
+            response = http.client.HTTPResponse(connection)
+            response.begin()
+            assert (response.status, response.headers["Content-Type"]) == (status, "application/json")
+            answer = schemas.ErrorAnswer.model_validate_json(response.read())
+        assert (answer.error.code, answer.error.field) == (code, None)
+        assert answer.error.request_id == response.headers["X-Request-Id"]
 
 
 def refusal(future: Future[dict]) -> ServerError | None:
