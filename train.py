@@ -12,7 +12,7 @@ from clip_tf.rt import train_flags as clip_rt_flags
 from core import legacy_keras as _legacy_keras  # noqa: F401  (before TensorFlow)
 from core.train_options import TrainOptions
 from sarnn_tf import train_flags as sarnn_flags
-from training.console import message_of, quiet_libraries
+from training.console import USER_ERRORS, message_of, quiet_libraries
 from training.loop import LoopSettings, run
 from training.strategy import make_strategy
 
@@ -75,7 +75,8 @@ def main(arguments: list[str]) -> None:
     root, config = Path(__file__).resolve().parent, FLAGS.config_file or model.config
     if not any(candidate.is_file() for candidate in (Path(config), root / config)):
         raise FileNotFoundError(f"There is no such --config_file, here or in {root}. Received: {config}")
-    del gin.config._FILE_READERS[1:]  # They look into Python packages, and fail at a folder that is none.
+    # They look into Python packages and fail at a folder that is none; no public way takes them out.
+    del gin.config._FILE_READERS[1:]
     gin.add_config_file_search_path(str(root))
     # A schedule that ends with the run asks for the macro too.
     macros = [] if epochs is None else [f"NUM_EPOCHS = {epochs}"]
@@ -109,7 +110,7 @@ def report_errors(arguments: list[str]) -> None:
     """Runs ``main``; what a user can put right is a message and status 1, not a traceback."""
     try:
         main(arguments)
-    except (ValueError, TypeError, OSError) as error:
+    except USER_ERRORS as error:
         logging.debug("The error came from here:", exc_info=True)  # --verbosity=1 shows it.
         sys.exit(message_of(error))
 

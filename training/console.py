@@ -4,10 +4,18 @@ import logging as python_logging
 import re
 import sysconfig
 
+import tensorflow as tf
 from absl import logging
+
+USER_ERRORS = (ValueError, TypeError, OSError, tf.errors.OpError)
+"""Of which ``message_of`` knows what to say."""
 
 # gin appends where it was called from, which says nothing to who wrote the command line.
 _CALL = re.compile(r"\n  In call to configurable '([^'\n]*)'")
+# What a function of Python raised amid a data set of TensorFlow.
+_RAISED = re.compile(
+    r"\b(?:ValueError|OSError|FileNotFoundError|PermissionError): (.+?)\nTraceback \(most", re.DOTALL
+)
 _LIBRARIES = (sysconfig.get_paths()["purelib"], sysconfig.get_paths()["platlib"])
 
 
@@ -30,7 +38,14 @@ def message_of(error: Exception) -> str:
 
     Raises:
       TypeError: ``error`` itself, where it did not come through gin: then no value of gin's is to blame.
+      tf.errors.OpError: ``error`` itself, where it is TensorFlow's own; not where code of ours raised it amid
+        a data set, such as at a broken image.
     """
+    if isinstance(error, tf.errors.OpError):
+        raised = _RAISED.search(str(error.message))
+        if raised is None:
+            raise error
+        return raised[1]
     text, *calls = _CALL.split(str(error), maxsplit=1)
     if not isinstance(error, TypeError):
         return text
