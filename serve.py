@@ -25,6 +25,9 @@ _ENCODER_SOURCE = flags.DEFINE_string(
 _INPUT_PARAM = flags.DEFINE_float(
     "input_param", None, "SARNN: how much of its input is measured; the rest it predicted.", 0.0, 1.0
 )
+_PREDICTED_JOINTS = flags.DEFINE_list(
+    "predicted_joints", None, "SARNN: joints, such as the gripper, that it sees as it predicted them."
+)
 _MODELS_ROOT = flags.DEFINE_string(
     "models_root", None, "/load_model takes checkpoints under this folder; default: beside --checkpoint."
 )
@@ -67,6 +70,7 @@ def main(argv: list[str]) -> None:
             registry.find_model(_MODEL.value).load_policy,
             encoder_source=_ENCODER_SOURCE.value,
             input_param=_INPUT_PARAM.value,
+            predicted_joints=_PREDICTED_JOINTS.value,
         )
     except ValueError as error:
         raise app.UsageError(f"--model {_MODEL.value}: {error}") from error

@@ -49,6 +49,7 @@ def run_offline(
     *,
     name: str = "sarnn",
     input_param: float = 1.0,
+    predicted_joints: Sequence[str] = (),
     video: bool = True,
     gif: bool = False,
     turns: int = TURNS,
@@ -63,6 +64,7 @@ def run_offline(
       out: folder to write to. Files of an earlier call with the same name and ``input_param`` are replaced.
       name: beginning of the files' names.
       input_param: the recording's share in what the model sees; see ``rollout``.
+      predicted_joints: names of joints that it sees as it predicted them; see ``SarnnPolicy``.
       video: write a video of each episode.
       gif: write it as an animated picture, too.
       turns: pictures of the hidden state's full turn; 0 for no animation.
@@ -80,7 +82,7 @@ def run_offline(
     _check_joints(prepared, description)
     out = Path(out)
     mean = _mean_of(prepared, parts, description)
-    runner = Runner(loaded)
+    runner = Runner(loaded, predicted_joints)
     lines: list[dict[str, Any]] = []
     hidden = []
     for i in tqdm(chosen, desc="episodes", unit="episode", file=sys.stderr, disable=None):
@@ -108,6 +110,7 @@ def run_offline(
     report = {
         "data": prepared.name,
         "input_param": input_param,
+        "predicted_joints": list(predicted_joints),
         "unit": "root mean squared error: joints in rad, images in shares of full_scale; over the steps "
         "whose next one was recorded",
         "predictors": _BASELINES,
@@ -203,6 +206,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--episode", nargs="+", default=[], help="numbers or ids, or all; default: those held out"
     )
     parser.add_argument("--input_param", type=float, default=1.0, help="share of the recording (default 1.0)")
+    parser.add_argument(
+        "--predicted_joints", nargs="+", default=[], help="joints that the model sees as it predicted them"
+    )
     parser.add_argument("--out", default="output", help="folder to write to (default output)")
     parser.add_argument("--stride", type=int, help="every n-th step; default: as in training")
     parser.add_argument("--gin_bindings", action="append", default=[], help="of sarnn_tf.data.make_source, …")
@@ -255,6 +261,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 options.out,
                 name=f"{loaded.description.model}_{run.name}",
                 input_param=options.input_param,
+                predicted_joints=options.predicted_joints,
                 video=not options.no_video,
                 gif=options.gif,
                 turns=options.turns,

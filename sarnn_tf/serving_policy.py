@@ -13,7 +13,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import gin
@@ -34,7 +34,7 @@ from sarnn_tf.policy_folder import load_checkpoint
 from sarnn_tf.prediction import predict_step
 from sarnn_tf.preparation import from_unit, prepare_images, to_unit
 
-INPUT_PARAM = "input_param"
+INPUT_PARAM, PREDICTED_JOINTS, ATTENTION_POINTS = "input_param", "predicted_joints", "attention_points"
 STEP = "step"
 _CACHED_INSTRUCTIONS = 256
 # No joint is there, in whatever unit; far larger numbers overflow within the network.
@@ -47,6 +47,8 @@ class SarnnPolicy:
     A client's state is the recurrent state and the last prediction: from the second step on the network's
     input is ``input_param`` times what is measured plus the rest times what it had predicted, images and
     normalised joints alike, not clipped (EIPL). 1 is the sensors alone, 0 a dream after the first step.
+    ``predicted_joints`` are not measured after the first step, whatever ``input_param``: so EIPL's control of
+    robosuite has the gripper.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class SarnnPolicy:
         description: SarnnDescription,
         clip: FrozenClip | None = None,
         input_param: float = 1.0,
+        predicted_joints: Sequence[str] = (),
     ) -> None:
         """Compiles nothing yet: the first call of each batch size does.
 
@@ -63,9 +66,11 @@ class SarnnPolicy:
           description: of it.
           clip: the frozen CLIP; None where the model uses none.
           input_param: how much of the input is measured, in [0, 1], where a request does not say.
+          predicted_joints: names of joints of which the model sees its own last prediction alone.
 
         Raises:
-          ValueError: ``input_param`` out of range, or a CLIP that is missing or of another size.
+          ValueError: ``input_param`` out of range, a joint that there is not, or a CLIP that is missing or of
+            another size.
         """
         if not 0.0 <= input_param <= 1.0:
             raise ValueError(f"{INPUT_PARAM} must be in [0, 1]. Received: {input_param}")
@@ -80,9 +85,23 @@ class SarnnPolicy:
             )
         self._model, self._description, self._clip = model, description, clip
         self._input_param = float(input_param)
+        unknown = [name for name in predicted_joints if name not in description.joint_names]
+        if unknown:
+            raise ValueError(
+                f"{PREDICTED_JOINTS} must be of {list(description.joint_names)}. Received: {unknown}"
+            )
+        self._measured_joints = np.array(
+            [name not in predicted_joints for name in description.joint_names], np.float32
+        )
         self._bounds = description.bounds
         spec = description.spec
-        self._spec = dataclasses.replace(spec, details={**spec.details, INPUT_PARAM: self._input_param})
+        details = {
+            **spec.details,
+            INPUT_PARAM: self._input_param,
+            PREDICTED_JOINTS: list(predicted_joints),
+            ATTENTION_POINTS: {m.name: m.k_dim for m in description.modalities},
+        }
+        self._spec = dataclasses.replace(spec, details=details)
         # A program for each batch size: with static shapes the convolutions are the fastest.
         self._step = tf.function(self._compute)
         self._text = functools.lru_cache(_CACHED_INSTRUCTIONS)(self._encode_text)
@@ -193,17 +212,17 @@ class SarnnPolicy:
         measured: tf.Tensor,
         state: Mapping[str, tf.Tensor],
     ) -> tuple[ClipSarnnOutput, dict[str, tf.Tensor]]:
-        measured = tf.where(state[STEP] > 0, measured, 1.0)
-
-        def mixed(real: tf.Tensor, name: str) -> tf.Tensor:
-            share = tf.reshape(measured, [-1] + [1] * (len(real.shape) - 1))
+        def mixed(real: tf.Tensor, name: str, share: tf.Tensor | float = 1.0) -> tf.Tensor:
+            by_client = [-1] + [1] * (len(real.shape) - 1)
+            share = share * tf.reshape(measured, by_client)
+            share = tf.where(tf.reshape(state[STEP], by_client) > 0, share, 1.0)
             return share * real + (1.0 - share) * state[f"predicted/{name}"]
 
         seen = {name: mixed(image, name) for name, image in images.items()}
         patches = None
         if self._clip is not None and self._description.use_clip:
             patches = self._clip.encode_images(seen[IMAGE])
-        observations = Observations(seen, mixed(joints, JOINTS), patches, text)
+        observations = Observations(seen, mixed(joints, JOINTS, self._measured_joints), patches, text)
         output, after, _ = predict_step(self._model, observations, LstmState(state["h"], state["c"]))
         return output, {
             "h": after.h,
@@ -278,7 +297,10 @@ class SarnnPolicy:
 
 @gin.configurable(module="sarnn_tf", denylist=["folder", "encoder_source"])
 def load_policy(
-    folder: str | Path, encoder_source: str | Path | None = None, input_param: float = 1.0
+    folder: str | Path,
+    encoder_source: str | Path | None = None,
+    input_param: float = 1.0,
+    predicted_joints: Sequence[str] = (),
 ) -> SarnnPolicy:
     """Loads a checkpoint folder, or the best checkpoint of a run.
 
@@ -286,13 +308,14 @@ def load_policy(
       folder: as ``sarnn_tf.policy_folder`` says.
       encoder_source: where the frozen CLIP is, where it is not beside the checkpoint.
       input_param: how much of the network's input is measured, in [0, 1], see ``SarnnPolicy``.
+      predicted_joints: names of joints that are never measured after the first step, see ``SarnnPolicy``.
 
     Raises:
       FileNotFoundError: a file is missing.
-      ValueError: the files do not fit each other, or ``input_param`` is out of range.
+      ValueError: the files do not fit each other, ``input_param`` is out of range, or there is no such joint.
     """
     loaded = load_checkpoint(folder, encoder_source)
-    return SarnnPolicy(loaded.model, loaded.description, loaded.clip, input_param)
+    return SarnnPolicy(loaded.model, loaded.description, loaded.clip, input_param, predicted_joints)
 
 
 def _named(observations: NamedArrays, name: str) -> np.ndarray:

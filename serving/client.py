@@ -145,6 +145,7 @@ class PolicyClient:
         observations: Mapping[str, Any] | None = None,
         joint_names: Sequence[str] | None = None,
         input_param: float | None = None,
+        attention_points: bool = False,
         deadline_ms: int | None = None,
     ) -> dict[str, Any]:
         """One prediction (food), or one step of an episode (other policies).
@@ -158,6 +159,7 @@ class PolicyClient:
           observations: other arrays of ``spec()``, as nested lists or as arrays.
           joint_names: of the joints in the order in which they are sent, to have it checked.
           input_param: of a policy that predicts what it will see, how much of its input is measured.
+          attention_points: have the answer say where the policy looks, too.
           deadline_ms: the server drops the request rather than begin it later.
 
         Returns:
@@ -177,6 +179,7 @@ class PolicyClient:
             "observations": _mapped(lambda a: a.tolist() if hasattr(a, "tolist") else a, observations),
             "joint_names": None if joint_names is None else list(joint_names),
             "input_param": input_param,
+            "attention_points": attention_points or None,
         }
         headers = {} if deadline_ms is None else {"X-Request-Timeout-Ms": str(deadline_ms)}
         return self._post("/predict", fields, headers, repeatable=client_id is None)

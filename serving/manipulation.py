@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 
 from core.spec import ArraySpec, PolicySpec
-from serving.errors import unknown_instruction
+from serving.errors import invalid_field, unknown_instruction
 
 TERMINATE = "terminate_episode"
 INSTRUCTION = "natural_language_instruction"
+POINTS = "attention_points"
 
 
 def named_actions(spec: PolicySpec, actions: Mapping[str, np.ndarray]) -> dict[str, dict[str, Any]]:
@@ -27,6 +28,31 @@ def language_actions(info: Mapping[str, np.ndarray]) -> list[dict[str, Any]] | N
         return None
     rows = zip(*(np.asarray(info[name]).tolist() for name in names), strict=True)
     return [{"phrase": p, "label": label, "probability": probability} for p, label, probability in rows]
+
+
+def check_attention_points(spec: PolicySpec, asked: bool) -> None:
+    """Refuses the wish for attention points of a policy that has none, before its step is taken.
+
+    Raises:
+      ApiError: 422 on ``attention_points``.
+    """
+    if asked and POINTS not in spec.details:
+        raise invalid_field("The policy has no attention points.", POINTS)
+
+
+def attention_points(
+    spec: PolicySpec, info: Mapping[str, np.ndarray]
+) -> dict[str, dict[str, list[list[float]]]]:
+    """Where a policy looks: image -> ``encoder`` and ``decoder`` points, k times [x, y].
+
+    Args:
+      spec: its ``details`` have ``attention_points``: image -> k.
+      info: the answer's, with ``encoder_points/<image>`` and ``decoder_points/<image>`` [2 k].
+    """
+    return {
+        name: {kind: info[f"{kind}_points/{name}"].reshape(k, 2).tolist() for kind in ("encoder", "decoder")}
+        for name, k in spec.details[POINTS].items()
+    }
 
 
 def _described(spec: ArraySpec, values: np.ndarray) -> dict[str, Any]:

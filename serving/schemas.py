@@ -125,6 +125,9 @@ class ManipulationRequest(Request):
             "the episode's second step on; the rest is its last prediction. Default: GET /spec's.",
         ),
     ] = None
+    attention_points: Annotated[
+        bool, Field(description="Answer where the policy looks, too; refused where it has no such points.")
+    ] = False
     seed: Seed | None = None
 
 
@@ -254,11 +257,28 @@ class LanguageAction(BaseModel):
     probability: float
 
 
+class AttentionPoints(BaseModel):
+    """Points as [x, y]: 0 is the left or upper end of the map that the policy searches, 1 the other.
+
+    A map of convolutions ends three pixels before the edges of the image in the policy's size; CLIP's, half
+    a patch before them.
+    """
+
+    encoder: Annotated[list[list[float]], Field(description="Where it looks in what it sees now.")]
+    decoder: Annotated[
+        list[list[float]],
+        Field(description="Where it expects to look next, on the map of convolutions; may pass 0 and 1."),
+    ]
+
+
 class ManipulationAnswer(PolicyAnswer):
     action: dict[str, NamedAction]
     language_actions: Annotated[
         list[LanguageAction] | None,
         Field(description="The best language actions, best first; null of policies that name none."),
+    ] = None
+    attention_points: Annotated[
+        dict[str, AttentionPoints] | None, Field(description="By image; null where not asked for.")
     ] = None
     terminate: Annotated[bool | None, Field(description="The episode is over; null where not predicted.")]
     client_id: str | None

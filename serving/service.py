@@ -239,15 +239,18 @@ class PolicyService:
         instruction = manipulation.instruction(model.spec, request.text)
         observations.check_joint_names(model.spec, request.joint_names)
         mixing = observations.input_param(model.spec, request.input_param)
+        manipulation.check_attention_points(model.spec, request.attention_points)
         with watch.stage("decode"):
             pictures = self._images(model.spec, request)
             row = observations.row(model.spec, pictures, instruction, request.observations) | mixing
         answer = self._infer(model, row, timeout_s, client_id=request.client_id, reset=request.reset)
         named = manipulation.named_actions(model.spec, answer.actions)
         phrases = manipulation.language_actions(answer.info)
+        points = manipulation.attention_points(model.spec, answer.info) if request.attention_points else {}
         return schemas.ManipulationAnswer(
             action={name: schemas.NamedAction(**fields) for name, fields in named.items()},
             language_actions=None if phrases is None else [schemas.LanguageAction(**p) for p in phrases],
+            attention_points={n: schemas.AttentionPoints(**p) for n, p in points.items()} or None,
             terminate=manipulation.terminate(answer.actions),
             client_id=request.client_id,
             step=answer.step,

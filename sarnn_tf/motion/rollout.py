@@ -7,7 +7,7 @@ does, and the model dreams the rest.
 """
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -75,10 +75,20 @@ class TrainingMean:
 class Runner:
     """A loaded model, ready to be run over episodes by its ``Policy``; its step is compiled once."""
 
-    def __init__(self, loaded: LoadedSarnn) -> None:
-        """Takes what a checkpoint makes; ValueError where its parts do not fit each other."""
+    def __init__(self, loaded: LoadedSarnn, predicted_joints: Sequence[str] = ()) -> None:
+        """Takes what a checkpoint makes.
+
+        Args:
+          loaded: the model.
+          predicted_joints: see ``SarnnPolicy``.
+
+        Raises:
+          ValueError: the model's parts do not fit each other, or there is no such joint.
+        """
         self._description = loaded.description
-        self._policy = SarnnPolicy(loaded.model, loaded.description, loaded.clip)
+        self._policy = SarnnPolicy(
+            loaded.model, loaded.description, loaded.clip, predicted_joints=predicted_joints
+        )
         self._grid = loaded.clip.grid if loaded.clip is not None and loaded.description.use_clip else None
 
     def run(

@@ -98,6 +98,21 @@ def test_errors_are_weighted_by_steps_and_the_mean_is_of_the_training(tmp_path: 
     assert last["mean"]["joints"] == pytest.approx(expected, rel=1e-5)
 
 
+def test_predicted_joints_are_told_in_the_report(
+    tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint(tmp_path)
+    errors = []
+    for arguments in ([], ["--predicted_joints", "joint_0", "joint_1"]):
+        assert run(tmp_path, data, "--episode", "0", "--no_video", *arguments) == 0
+        report = json.loads((tmp_path / "out" / "errors_sarnn_run1_1.json").read_text())
+        assert report["predicted_joints"] == arguments[1:]
+        errors.append(report["all"]["model"]["joints"])
+    assert errors[0] != errors[1]
+    assert run(tmp_path, data, "--episode", "0", "--no_video", "--predicted_joints", "gripper") == 1
+    assert "predicted_joints must be of ['joint_0', 'joint_1', 'joint_2']" in capsys.readouterr().err
+
+
 def test_held_out_episodes_are_the_default(tmp_path: Path, data: Path) -> None:
     checkpoint(tmp_path)
     assert run(tmp_path, data, "--no_video") == 0

@@ -66,7 +66,12 @@ def test_it_is_a_policy_with_the_networks_specification(policy: SarnnPolicy) -> 
     names = [m.name for m in policy.description.modalities]
     words = [INSTRUCTION] if policy.description.uses_text else []
     assert [o.name for o in policy.spec.observations] == [*names, *words, JOINTS]
-    assert policy.spec.details == {"joint_names": list(JOINT_NAMES), "input_param": 1.0}
+    assert policy.spec.details == {
+        "joint_names": list(JOINT_NAMES),
+        "input_param": 1.0,
+        "predicted_joints": [],
+        "attention_points": {m.name: m.k_dim for m in policy.description.modalities},
+    }
     low, high = policy.spec.action(JOINTS).bounds()
     np.testing.assert_allclose([low, high], policy.description.bounds)
 
@@ -147,6 +152,28 @@ def test_the_policys_own_share_is_what_a_request_would_say() -> None:
     expected, _ = play(own, seen)
     answered, _ = play(asked, seen | {"input_param": np.full(3, 0.3, np.float32)})
     np.testing.assert_array_equal(answered[2].actions[JOINTS], expected[2].actions[JOINTS])
+
+
+@pytest.mark.parametrize("share", [1.0, 0.4])
+def test_predicted_joints_are_measured_at_the_first_step_alone(share: float) -> None:
+    """As if the client, which has the last answer, sent that joint of it instead of the measured one."""
+    measured = compiled("sarnn")
+    predicting = SarnnPolicy(measured.model, measured.description, predicted_joints=["elbow"])
+    assert predicting.spec.details["predicted_joints"] == ["elbow"]
+    seen = frames(measured.description, 4) | {"input_param": np.full(4, share, np.float32)}
+    answers, _ = play(predicting, seen)
+    state, elbow = measured.initial_state(1), seen[JOINTS][0, 1]
+    for t, answer in enumerate(answers):
+        seen[JOINTS][t, 1] = elbow
+        expected, state = measured.infer(row(seen, t), state)
+        np.testing.assert_allclose(answer.actions[JOINTS], expected.actions[JOINTS], atol=1e-5)
+        elbow = expected.actions[JOINTS][0, 1]
+    # What is measured of that joint has no effect; of the others it has.
+    for joint, matters in ((1, False), (0, True)):
+        other = {name: value.copy() for name, value in seen.items()}
+        other[JOINTS][2, joint] += 0.5
+        difference = np.abs(play(predicting, other)[0][2].actions[JOINTS] - answers[2].actions[JOINTS]).max()
+        assert (difference > 1e-4) == matters
 
 
 def test_clients_of_a_batch_never_mix(policy: SarnnPolicy) -> None:
@@ -265,6 +292,8 @@ def test_wrong_states_draws_and_arguments() -> None:
         policy.infer(seen, {}, num_samples=2)
     with pytest.raises(ValueError, match="input_param must be in"):
         make_policy(input_param=1.1)
+    with pytest.raises(ValueError, match=r"predicted_joints must be of .*shoulder.*Received: \['gripper'\]"):
+        SarnnPolicy(policy.model, policy.description, tiny_clip(), predicted_joints=["wrist", "gripper"])
     with pytest.raises(ValueError, match="must have a CLIP"):
         SarnnPolicy(policy.model, policy.description)
     with pytest.raises(ValueError, match="must be without CLIP"):

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from sarnn_tf.serving_policy import SarnnPolicy, load_policy
-from serving import images, registry
+from serving import images, registry, schemas
 from serving.app import create_app
 from serving.client import PolicyClient, encode_image
 from serving.engine import Engine
@@ -179,6 +179,21 @@ def test_input_param_of_a_request(served: Served, steps: list[Any]) -> None:
     assert served.http.get("/spec").get_json()["spec"]["details"]["input_param"] == 0.5
 
 
+def test_attention_points_where_asked_for(served: Served, steps: list[Any]) -> None:
+    asked = body(steps[0])
+    assert served.ask(asked).get_json()["attention_points"] is None
+    response = served.ask({**asked, "attention_points": True})
+    points = schemas.ManipulationAnswer.model_validate(response.get_json()).attention_points
+    result, _ = served.policy.infer({**steps[0], "input_param": np.array([0.5])}, {})
+    assert points is not None and points.keys() == served.policy.spec.details["attention_points"].keys()
+    for name, found in points.items():
+        for kind, xy in (("encoder", found.encoder), ("decoder", found.decoder)):
+            # x0, y0, x1, … of the network.
+            want = result.info[f"{kind}_points/{name}"][0]
+            np.testing.assert_allclose(xy, np.stack([want[0::2], want[1::2]], axis=1), atol=1e-5)
+        assert (np.array(found.encoder) >= 0).all() and (np.array(found.encoder) <= 1).all()
+
+
 def png(array: np.ndarray) -> str:
     buffer = io.BytesIO()
     Image.fromarray(array).save(buffer, "PNG")
@@ -224,6 +239,7 @@ GOOD_IMAGES = {"depth": png(DEPTH), "gelsight_left": png(COLOUR)}
         ({"input_param": -0.1}, 422, "input_param"),
         ({"input_param": "1"}, 422, "input_param"),
         ({"input_param": True}, 422, "input_param"),
+        ({"attention_points": "yes"}, 422, "attention_points"),
         ({"text": None}, 422, "text"),
         ({"text": "\ud800"}, 422, "text"),
     ],
@@ -303,13 +319,13 @@ def test_the_description_shows_how_to_send_images_and_joints(served: Served) -> 
     assert JOINTS in properties["observations"]["examples"][0]
 
 
-def test_policies_that_mix_nothing_take_no_input_param() -> None:
+def test_what_a_policy_does_not_have_cannot_be_asked_for() -> None:
     from fake_policies import FakeArmPolicy
     from serving_testing import apple, serving
 
     with serving(FakeArmPolicy()) as (app, _):
-        for change, field in (({"input_param": 1.0}, "input_param"), ({"joint_names": ["a"]}, "joint_names")):
-            response = app.test_client().post("/predict", json=apple(**change))
+        for field, value in (("input_param", 1.0), ("joint_names", ["a"]), ("attention_points", True)):
+            response = app.test_client().post("/predict", json=apple(**{field: value}))
             assert (response.status_code, response.get_json()["error"]["field"]) == (422, field)
 
 
@@ -327,7 +343,7 @@ def test_served_by_the_command(checkpoint: Path) -> None:
     process = subprocess.Popen(
         [
             *(sys.executable, str(ROOT / "serve.py"), "--model=clip_sarnn", "--port=0", "--batch_sizes=1"),
-            *(f"--checkpoint={checkpoint.parent}", "--input_param=0.5"),
+            *(f"--checkpoint={checkpoint.parent}", "--input_param=0.5", "--predicted_joints=wrist,elbow"),
         ],
         stderr=subprocess.PIPE,
         text=True,
@@ -345,7 +361,7 @@ def test_served_by_the_command(checkpoint: Path) -> None:
         threading.Thread(target=lambda: list(process.stderr or ()), daemon=True).start()
         client = PolicyClient(found.group(1), timeout_s=120)
         client.wait_until_ready(300)
-        policy = load_policy(checkpoint, input_param=0.5)
+        policy = load_policy(checkpoint, input_param=0.5, predicted_joints=["wrist", "elbow"])
         seen = frames(describe(), 3)
         seen[INSTRUCTION] = np.full(3, WORDS[1])
         want = expected(policy, [row(seen, t) for t in range(3)])
@@ -359,8 +375,10 @@ def test_served_by_the_command(checkpoint: Path) -> None:
                     images={"depth": seen["depth"][t], "gelsight_left": seen["gelsight_left"][t]},
                     observations={JOINTS: seen[JOINTS][t]},
                     joint_names=JOINT_NAMES,
+                    attention_points=True,
                 )
                 assert answer["step"] == t + 1
+                assert np.shape(answer["attention_points"]["depth"]["decoder"]) == (2, 2)
                 np.testing.assert_allclose(answer["action"][JOINTS]["values"], want[t], atol=1e-5)
         assert client.spec()["spec"]["model"] == "clip_sarnn"
     finally:

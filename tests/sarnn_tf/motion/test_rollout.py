@@ -110,6 +110,16 @@ def test_a_dream_depends_on_the_first_step_alone() -> None:
     )
 
 
+def test_predicted_joints_are_not_taken_from_the_recording() -> None:
+    parts = loaded("sarnn")
+    images, joints = episode(parts.description)
+    other = joints.copy()
+    other[1:, 0] += 0.5
+    predicting = Runner(parts, ["shoulder"])
+    np.testing.assert_array_equal(predicting.run(images, joints).joints, predicting.run(images, other).joints)
+    assert not np.allclose(*(runner("sarnn").run(images, x).joints for x in (joints, other)), atol=1e-4)
+
+
 def test_points_of_clip_have_the_border_of_its_patches() -> None:
     got = runner().run(*episode(describe()), WORDS[0])
     grid = tiny_clip().grid
