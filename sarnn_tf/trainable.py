@@ -165,6 +165,7 @@ class SarnnTrainable:
             "noise": dataclasses.asdict(self._noise),
             "weights": dataclasses.asdict(self._weights),
             "scheduler": dataclasses.asdict(self._scheduler),
+            "optimizer": self._optimizer.settings,
             "gradient_clip_norm": self._clip_norm,
             "max_lengths": self._max_lengths,
         }

@@ -43,10 +43,23 @@ class TorchAdam(tf.Module):
             )
         self._targets = list(variables)
         self._betas, self._epsilon, self._weight_decay = (beta_1, beta_2), epsilon, weight_decay
+        self._first_rate = learning_rate
         self.learning_rate = tf.Variable(learning_rate, dtype=tf.float32, trainable=False)
         self.iterations = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.first_moments = [tf.Variable(tf.zeros_like(v), trainable=False) for v in self._targets]
         self.second_moments = [tf.Variable(tf.zeros_like(v), trainable=False) for v in self._targets]
+
+    @property
+    def settings(self) -> dict[str, float]:
+        """What it was made with; ``learning_rate`` is that of the start, whatever was restored since."""
+        beta_1, beta_2 = self._betas
+        return {
+            "learning_rate": self._first_rate,
+            "beta_1": beta_1,
+            "beta_2": beta_2,
+            "epsilon": self._epsilon,
+            "weight_decay": self._weight_decay,
+        }
 
     def apply(self, gradients: Sequence[tf.Tensor | None]) -> None:
         """One step; variables without a gradient (None) stay, as PyTorch leaves them.

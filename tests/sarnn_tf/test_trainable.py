@@ -37,7 +37,8 @@ def no_configuration():
 def clean(tmp_path_factory: pytest.TempPathFactory) -> SarnnTrainable:
     """An untrained SARNN that is validated on what it is trained on, without noise, all in one batch."""
     folder = tmp_path_factory.mktemp("clean")
-    return make(folder, *CLEAN, ON_TRAINING, "sarnn_tf.LossScheduler.decay_end = 4", batch_size=4)
+    pictures = "sarnn_tf.make_trainable.picture_every_epochs = 10"
+    return make(folder, *CLEAN, ON_TRAINING, pictures, "sarnn_tf.LossScheduler.decay_end = 4", batch_size=4)
 
 
 def variables_of(trainable: SarnnTrainable) -> dict[str, np.ndarray]:
@@ -168,6 +169,9 @@ def test_what_a_resume_must_have_in_common(tmp_path: Path) -> None:
         make(tmp_path, "sarnn_tf.LossScheduler.decay_end = 10"),
         make(tmp_path, "sarnn_tf.make_description.temperature = 0.1"),
         make(tmp_path, "sarnn_tf.make_trainable.gradient_clip_norm = 1.0"),
+        make(tmp_path, "sarnn_tf.make_adam.learning_rate = 1e-2"),
+        make(tmp_path, "sarnn_tf.make_adam.epsilon = 1e-3"),
+        make(tmp_path, "sarnn_tf.make_trainable.optimizer = @sarnn_tf.make_adamw"),
         make(tmp_path, ON_TRAINING),
         make(tmp_path, data_dir=write_data(tmp_path / "other", lengths=(6, 4, 5, 4))),
     ]
