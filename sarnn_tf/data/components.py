@@ -56,7 +56,15 @@ class Component:
 
 
 def is_there(folder: Path) -> bool:
-    """Whether a component was written; it is whole then."""
+    """Whether a component was written; it is whole then.
+
+    Raises:
+      ValueError: something else has its name.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(
+            f"Prepared data must be a folder; remove what is there, and it is made again. Received: {folder}"
+        )
     return folder.is_dir()
 
 
@@ -113,8 +121,14 @@ def locked(folder: Path) -> Iterator[None]:
     """Waits until no other process computes in this folder, then keeps others out.
 
     What a killed process left half written is removed.
+
+    Raises:
+      ValueError: the folder, or one above it, is a file.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise ValueError(f"Prepared data need a folder. Received: {folder}: {error}") from error
     with (folder / _LOCK).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

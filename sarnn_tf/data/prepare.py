@@ -77,7 +77,9 @@ def prepare(
                     _require_instruction(source.name, row["id"], row["instruction"])
                 with writing(plan.place(_TEXT)) as text:
                     text.table = list(_instructions(table))
-                    text.append(clip.text(text.table))
+                    # A few at a time: there are data sets of ten thousands of instructions.
+                    for i in range(0, len(text.table), _AT_ONCE):
+                        text.append(clip.text(text.table[i : i + _AT_ONCE]))
     return _opened(plan, {name: open_component(plan.place(name)) for name in plan.keys})
 
 

@@ -141,7 +141,7 @@ class CountingClip:
     features = 3
 
     def __init__(self, fingerprint: str = "counting") -> None:
-        self.fingerprint, self.frames, self.texts = fingerprint, 0, 0
+        self.fingerprint, self.frames, self.texts, self.most_texts = fingerprint, 0, 0, 0
 
     def patches(self, images: np.ndarray) -> np.ndarray:
         assert images.dtype == np.float32 and images.min() >= 0 and images.max() <= 1
@@ -150,4 +150,5 @@ class CountingClip:
 
     def text(self, instructions: Sequence[str]) -> np.ndarray:
         self.texts += len(instructions)
+        self.most_texts = max(self.most_texts, len(instructions))
         return np.array([[len(text), 0, 1] for text in instructions], np.float32)

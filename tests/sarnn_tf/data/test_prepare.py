@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -269,6 +270,24 @@ def test_damaged_data_are_refused_by_name(tmp_path, damage, component):
     damage(folder)
     with pytest.raises(ValueError, match=f"damaged; remove the folder .*{component}"):
         prepare(MemorySource(three()), ALL, CountingClip(), tmp_path)
+
+
+@pytest.mark.parametrize("component", ["image", "text", ""])
+def test_a_file_in_a_folders_place_is_named(tmp_path, component):
+    prepare(MemorySource(three()), ALL, CountingClip(), tmp_path / "cache")
+    (place,) = (tmp_path / "cache").glob(f"*/{component}*" if component else "*")
+    shutil.rmtree(place)
+    place.write_text("no folder")
+    with pytest.raises(ValueError, match=f"(must be|need) a folder.* Received: {place}"):
+        prepare(MemorySource(three()), ALL, CountingClip(), tmp_path / "cache")
+
+
+def test_many_instructions_are_embedded_a_few_at_a_time(tmp_path):
+    clip = CountingClip()
+    episodes = [episode(2, str(i), instruction="a" * (i + 1)) for i in range(70)]
+    prepared = prepare(MemorySource(episodes), (IMAGE,), clip, tmp_path, patches=False)
+    assert clip.texts == 70 and clip.most_texts <= 32
+    assert [prepared.episode(i).text[0] for i in range(70)] == [i + 1 for i in range(70)]
 
 
 def test_memory_is_for_a_few_frames(tmp_path):
