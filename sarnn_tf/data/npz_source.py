@@ -52,8 +52,8 @@ class NpzSource:
           tasks_by_thirds: instructions of the first, second … part of the files, where these say none.
 
         Raises:
-          ValueError: a file is damaged, its joints have other names than the first's, or the table names a
-            file that may be several.
+          ValueError: a file is damaged, its joints have other names than the first's, the table names a
+            file that may be several, or there are files both in the folder and in those of its parts.
         """
         self.name, self._instruction = str(folder), instruction
         self._part_of = _find(folder)
@@ -126,10 +126,16 @@ class NpzSource:
 def _find(folder: Path) -> dict[Path, str | None]:
     """Files in order -> the part that they belong to."""
     flat = sorted(folder.glob("*.npz"))
-    if flat:
-        return dict.fromkeys(flat)
     train = sorted((folder / TRAIN).glob("*.npz"))
     held_out = [f for name in converted.HELD_OUT if (f := sorted((folder / name).glob("*.npz")))]
+    if flat and (train or held_out):
+        below = sorted({path.parent.name for path in (*train, *sum(held_out, []))})
+        raise ValueError(
+            f"{folder} must hold NPZ files, or folders of them, not both: which are episodes? "
+            f"Received: {flat[0].name} … beside the folders {below}"
+        )
+    if flat:
+        return dict.fromkeys(flat)
     if not train or not held_out:
         return dict.fromkeys(train)
     return {**dict.fromkeys(train, TRAIN), **dict.fromkeys(held_out[0], TEST)}

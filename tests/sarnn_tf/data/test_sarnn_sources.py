@@ -64,6 +64,13 @@ def test_instructions_of_npz_files(published):
         open_source(published)
 
 
+def test_npz_files_beside_folders_of_them_are_refused(published):
+    """One of the two would be left out in silence."""
+    write_npz(published / "val", "a", arrays(3))
+    with pytest.raises(ValueError, match=r"not both.*Received: demo_0.npz … beside the folders \['val'\]"):
+        open_source(published)
+
+
 def test_npz_files_whose_joints_differ(published):
     names = {"joint_names": np.array(["a", "b", "c"]), "language_instruction": np.array("push")}
     write_npz(published, "demo_5", {**arrays(4), **names})
