@@ -17,6 +17,7 @@ from core.train_options import TrainOptions
 from sarnn_tf.data import make_parts, make_prepared, make_source
 from sarnn_tf.description import SARNN, SarnnDescription, make_description, read_description
 from sarnn_tf.frozen_clip import FrozenClip, open_frozen_clip, random_frozen_clip
+from sarnn_tf.image_modality import ImageModality
 from sarnn_tf.learning.loss_scheduler import make_loss_scheduler
 from sarnn_tf.learning.losses import LossWeights
 from sarnn_tf.learning.optimizer import TorchAdam, make_adam
@@ -30,6 +31,8 @@ from sarnn_tf.weights_file import WEIGHTS, load_weights
 
 ARGUMENTS, CLIP = "args.json", "clip"
 _TORCH = (".pth", ".pt", ".ckpt")
+_LENGTH = ("epoch", "num_epochs", "max_steps")
+"""Arguments that a resume may change; its fingerprint holds it to the others."""
 
 
 @gin.configurable(module="sarnn_tf", denylist=["resumed"])
@@ -61,7 +64,8 @@ def make_frozen_clip(
     raise ValueError(
         "CLIP-SARNN looks with a frozen CLIP. Convert OpenAI's ViT-B/32 (ViT-B-32.pt, or an OpenCLIP file of "
         "it) by `python -m clip_tf.convert ViT-B-32.pt --config ViT-B-32-quickgelu --out clip_vit_b32`, and "
-        "pass --clip_checkpoint=clip_vit_b32; or train without it by --no_clip. Received: neither"
+        "pass --clip_checkpoint=clip_vit_b32; or train without it by --no_clip, and text_units = 0. "
+        "Received: neither"
     )
 
 
@@ -79,7 +83,8 @@ def make_trainable(
 ) -> SarnnTrainable:
     """Builds data, model and optimiser, and loads the pretrained weights.
 
-    The run's folder gets ``args.json`` and, of a model with CLIP, the frozen towers.
+    The run's folder gets ``args.json`` and, of a model with CLIP, the frozen towers. A resumed run keeps its
+    ``args.json``, but for how long it is to train.
 
     Args:
       options: what to train on and how.
@@ -96,6 +101,7 @@ def make_trainable(
     """
     _check(options, strategy)
     asked = _asked_description(options.model)
+    _warn_of_bindings_without_effect(asked.modalities)
     run = None if options.resume_checkpoint is None else _run_of(options.resume_checkpoint)
     clip = make_frozen_clip(None if run is None else run / CLIP) if asked.uses_text else None
     prepared = make_prepared(
@@ -142,10 +148,8 @@ def make_trainable(
     )
     if clip is not None:
         _keep_clip(clip, options.checkpoint_dir / CLIP, resumed=run is not None)
-    path = options.checkpoint_dir / ARGUMENTS
-    if run is None or not path.exists():
-        values = dict(options.arguments) | effective_arguments(description, weights, noise)
-        files.write_text(path, _json(values))
+    values = dict(options.arguments) | effective_arguments(description, weights, noise)
+    _keep_arguments(options.checkpoint_dir, values, run)
     return trainable
 
 
@@ -213,6 +217,12 @@ def _check(options: TrainOptions, strategy: tf.distribute.Strategy) -> None:
             "SARNN is trained on --data_dir: RLDS TFRecords, NPZ episodes, or EIPL's arrays. "
             f"Received: data_dir={options.data_dir}, dataset_file={options.dataset_file}"
         )
+    for path in (options.resume_checkpoint, options.pretrained_checkpoint):
+        # Data may take hours to prepare: what is missing is better said before.
+        if path is not None and not path.exists():
+            raise FileNotFoundError(f"There is no such run or checkpoint. Received: {path}")
+        if path is not None and path.is_dir() and not _has_checkpoints(path):
+            checkpoint_folder.resolve(path)
     if options.frozen:
         raise ValueError(f"SARNN has no parts to freeze. Received: {options.frozen}")
     mirrored = isinstance(strategy, tf.distribute.MirroredStrategy)
@@ -230,6 +240,25 @@ def _asked_description(model: str) -> SarnnDescription:
     return make_description(("joint",), [[0.0], [1.0]], model=model, **fixed)
 
 
+def _warn_of_bindings_without_effect(modalities: Sequence[ImageModality]) -> None:
+    """A value for all kinds of images gives way to those that the configuration has for each of them."""
+    for name, value in gin.get_bindings("sarnn_tf.ImageModality").items():
+        common = tuple(value) if isinstance(value, list) else value
+        if all(getattr(modality, name) != common for modality in modalities):
+            logging.warning(
+                "sarnn_tf.ImageModality.%s = %r has no effect: each kind of image has its own. Bind it with "
+                "its scope, e.g. colour/sarnn_tf.ImageModality.%s. Received: %s",
+                name,
+                value,
+                name,
+                {modality.name: getattr(modality, name) for modality in modalities},
+            )
+
+
+def _has_checkpoints(folder: Path) -> bool:
+    return any(folder.glob("step-*"))
+
+
 def _run_of(path: Path) -> Path:
     """The run that a checkpoint belongs to."""
     return path.parent if (path / checkpoint_folder.SPEC).exists() else path
@@ -240,10 +269,30 @@ def _keep_clip(clip: FrozenClip, folder: Path, *, resumed: bool) -> None:
     if folder.exists():
         if open_frozen_clip(folder).fingerprint == clip.fingerprint:
             return
-        if resumed:
+        if resumed or _has_checkpoints(folder.parent):
             raise ValueError(f"A resumed run has the frozen CLIP that it began with. Received: not {folder}")
         shutil.rmtree(folder)  # Of a run that ended before its first checkpoint.
     clip.save(folder)
+
+
+def _keep_arguments(folder: Path, values: Mapping[str, Any], run: Path | None) -> None:
+    """Writes ``args.json`` into the run's folder.
+
+    Args:
+      folder: of this run.
+      values: its arguments.
+      run: that is resumed, None for a new one.
+    """
+    path = folder / ARGUMENTS
+    if _has_checkpoints(folder):
+        if run is None or run.resolve() != folder.resolve():
+            return  # Of another run, which the training loop will refuse to overwrite.
+        if path.exists():
+            before = files.read_json(path)
+            if not isinstance(before, dict):
+                raise ValueError(f"{path} must hold an object. Received: {type(before).__name__}")
+            values = before | {name: values[name] for name in _LENGTH if name in values}
+    files.write_text(path, _json(values))
 
 
 def _json(values: Mapping[str, Any]) -> str:

@@ -36,7 +36,7 @@ OURS = ("log_dir", "tag", "epoch", "stdev", "no_clip", *BINDINGS)
 _OTHERS = {
     "dataset_file": "its data are a folder, --data_dir",
     "split_file": "held-out episodes are the data's own, or drawn by their content",
-    "image_size": "each kind of image has its own: sarnn_tf.ImageModality.size in the configuration",
+    "image_size": "each kind of image has its own in the configuration: colour/sarnn_tf.ImageModality.size",
     "loss_type": "its losses are weighted by --img_loss, --joint_loss and --pt_loss",
 }
 

@@ -124,20 +124,21 @@ def test_the_runs_clip_is_kept_and_used_again(tmp_path: Path) -> None:
     kept = open_frozen_clip(folder / "clip")
     assert kept.fingerprint == first.description.clip_fingerprint == open_frozen_clip(converted).fingerprint
     assert (first.description.clip_features, first.description.instructions) == (8, INSTRUCTIONS)
-    # A resumed run needs it not to be named again; another one is refused.
-    resumed = {"model": "clip_sarnn", "resume_checkpoint": folder}
-    assert make(tmp_path, **resumed).fingerprint() == first.fingerprint()
     other = tmp_path / "other"
     random_frozen_clip(STAND_IN, seed=4).save(other)
-    with pytest.raises(ValueError, match="the frozen CLIP that it began with"):
-        make(tmp_path, f"sarnn_tf.make_frozen_clip.folder = '{other}'", **resumed)
+    named_other = f"sarnn_tf.make_frozen_clip.folder = '{other}'"
     # A run that left no checkpoint is begun anew.
-    again = make(tmp_path, f"sarnn_tf.make_frozen_clip.folder = '{other}'", model="clip_sarnn")
-    assert (
-        open_frozen_clip(folder / "clip").fingerprint
-        == again.description.clip_fingerprint
-        != kept.fingerprint
-    )
+    again = make(tmp_path, named_other, model="clip_sarnn").description.clip_fingerprint
+    assert open_frozen_clip(folder / "clip").fingerprint == again != kept.fingerprint
+    assert make(tmp_path, named, model="clip_sarnn").fingerprint() == first.fingerprint()
+    # A resumed run needs it not to be named again; another one is refused, by a run of the same name too.
+    checkpoint_folder.publish(folder, 0, first.save)
+    resumed = {"model": "clip_sarnn", "resume_checkpoint": folder}
+    assert make(tmp_path, **resumed).fingerprint() == first.fingerprint()
+    for changes in (resumed, {"model": "clip_sarnn"}):
+        with pytest.raises(ValueError, match="the frozen CLIP that it began with"):
+            make(tmp_path, named_other, **changes)
+    assert open_frozen_clip(folder / "clip").fingerprint == kept.fingerprint
 
 
 # === Pretrained weights ===
@@ -191,6 +192,55 @@ def test_weights_for_another_clip_are_refused(tmp_path: Path) -> None:
 def _folder(path: Path) -> Path:
     path.mkdir()
     return path
+
+
+# === Resumed runs ===
+
+
+def test_arguments_follow_how_long_a_resumed_run_trains(tmp_path: Path) -> None:
+    """The rest stays as it was given first; another run's arguments are nobody else's to change."""
+
+    def arguments_of(epochs: int, **others: object) -> dict[str, object]:
+        return {"epoch": epochs, "num_epochs": epochs, "max_steps": None, **others}
+
+    first = make(tmp_path, arguments=arguments_of(3, pretrained_checkpoint="SARNN.pth"))
+    folder = options(tmp_path).checkpoint_dir
+    begun = arguments(folder)
+    assert (begun["epoch"], begun["rec_dim"]) == (3, 6)
+    step = checkpoint_folder.publish(folder, 0, first.save)
+    for resumed, epochs in ((folder, 5), (step, 7)):
+        make(tmp_path, resume_checkpoint=resumed, arguments=arguments_of(epochs, resume_checkpoint="x"))
+        assert arguments(folder) == begun | {"epoch": epochs, "num_epochs": epochs}
+    branch = tmp_path / "log" / "branch"
+    make(tmp_path, resume_checkpoint=folder, checkpoint_dir=branch, arguments=arguments_of(9))
+    assert (arguments(branch)["epoch"], arguments(folder)["epoch"]) == (9, 7)
+    checkpoint_folder.publish(branch, 0, first.save)
+    for earlier in ({"resume_checkpoint": folder}, {}):
+        make(tmp_path, checkpoint_dir=branch, arguments=arguments_of(11), **earlier)
+        assert arguments(branch)["epoch"] == 9
+
+
+@pytest.mark.parametrize("flag", ["resume_checkpoint", "pretrained_checkpoint"])
+def test_what_is_not_there_is_said_before_data_are_prepared(flag: str, tmp_path: Path) -> None:
+    typo = tmp_path / "log" / "typo"
+    with pytest.raises(FileNotFoundError, match=f"no such run or checkpoint. Received: {typo}"):
+        make(tmp_path, checkpoint_dir=typo, **{flag: typo})
+    assert not (tmp_path / "log").exists()
+    typo.mkdir(parents=True)
+    with pytest.raises(FileNotFoundError, match="No checkpoint"):
+        make(tmp_path, checkpoint_dir=typo, **{flag: typo})
+    assert [p.name for p in (tmp_path / "log").rglob("*")] == ["typo"]
+
+
+def test_a_size_for_all_kinds_of_images_that_each_has_by_itself_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    make(tmp_path, "sarnn_tf.ImageModality.size = (32, 32)")
+    assert "sarnn_tf.ImageModality.size = (32, 32) has no effect" in caplog.text
+    assert "{'image': (16, 16)}" in caplog.text
+    caplog.clear()
+    make(tmp_path, ALL_MODALITIES, "sarnn_tf.ImageModality.k_dim = 3", model="clip_sarnn")
+    assert "has no effect" not in caplog.text
 
 
 # === What is refused ===
@@ -274,11 +324,11 @@ def test_a_run_goes_on_where_it_is_resumed(tmp_path: Path) -> None:
     flags = command(tmp_path)
     root = tmp_path / "log" / "clip_run1"
     assert train(tmp_path, *flags, "--epoch=1").returncode == 0
-    before = (root / "args.json").read_bytes()
+    before = arguments(root)
     resumed = train(tmp_path, *flags[2:], flags[0], "--epoch=2", "--resume_checkpoint=log/clip_run1")
     assert resumed.returncode == 0, resumed.stderr[-3000:]
     assert json.loads((root / "last.json").read_text())["step"] == 4
-    assert (root / "args.json").read_bytes() == before
+    assert arguments(root) == before | {"epoch": 2, "num_epochs": 2}
     assert sorted(p.name for p in (tmp_path / "log").iterdir()) == ["clip_run1", "prepared"]
 
 
