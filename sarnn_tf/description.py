@@ -194,9 +194,12 @@ class SarnnDescription:
         wrong = [
             name for name, kinds in _JSON_TYPES.items() if name in value and type(value[name]) not in kinds
         ]
-        texts = [*value.get("joint_names", ()), *value.get("instructions", ())]
-        if wrong or not all(isinstance(text, str) for text in texts):
-            wrong = wrong or ["joint_names or instructions"]
+        wrong = wrong or [
+            name
+            for name in ("joint_names", "instructions")
+            if not all(isinstance(text, str) for text in value.get(name, ()))
+        ]
+        if wrong:
             raise ValueError(f"Not the description of a SARNN: the type of {wrong}. Received: {value!r}")
         try:
             modalities = tuple(ImageModality(**m) for m in value["modalities"])

@@ -1,6 +1,7 @@
 """SARNN's losses: pure functions of predictions, targets and a mask of the steps that are real."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 
 import tensorflow as tf
@@ -22,8 +23,8 @@ class LossWeights:
     point: float = 0.1
 
     def __post_init__(self) -> None:
-        if min(self.image, self.joint, self.point) < 0:
-            raise ValueError(f"Loss weights must be >= 0. Received: {self}")
+        if not all(0 <= weight < math.inf for weight in (self.image, self.joint, self.point)):
+            raise ValueError(f"Loss weights must be >= 0 and finite. Received: {self}")
 
 
 def mean_over_real(errors: tf.Tensor, real: tf.Tensor) -> tf.Tensor:

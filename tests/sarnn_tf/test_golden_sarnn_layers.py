@@ -1,19 +1,20 @@
 """SARNN's layers and utilities against the recordings of EIPL's."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from core.files import write_json
+from core.trainable import Evaluation
 from sarnn_tf.image_resize import resize
 from sarnn_tf.layers.coord_conv import CoordConv2D, add_coordinates
 from sarnn_tf.layers.grid_mask import grid_mask
 from sarnn_tf.layers.inverse_spatial_softmax import inverse_spatial_softmax
 from sarnn_tf.layers.mtrnn_cell import MtrnnCell
 from sarnn_tf.layers.spatial_softmax import position_grid, spatial_softmax
-from sarnn_tf.learning.early_stopping import EarlyStopping
 from sarnn_tf.learning.loss_scheduler import CURVES, LossScheduler
 from sarnn_tf.learning.padding import pad_sequences
 from sarnn_tf.mean_bounds import as_bounds, mean_bounds
@@ -23,6 +24,7 @@ from sarnn_tf.normalization import denormalize, normalize, to_uint8
 from tests.golden.golden_weights import fill
 from tests.golden_files import recordings
 from tests.sarnn_tf.sarnn_goldens import last_channels, load
+from training.loop import LoopSettings, run
 
 layers = pytest.mark.parametrize("path", recordings("layers_*.npz"))
 
@@ -204,13 +206,60 @@ def test_golden_loss_scheduler(path: Path, curve: str, decay_end: int, weight: f
     np.testing.assert_allclose(found, recorded, atol=1e-12)
 
 
+class Judged:
+    """What the training loop drives: given validation losses, and nothing to train."""
+
+    best_metric = "loss"
+
+    def __init__(self, losses: Sequence[float]) -> None:
+        self.step, self._losses = 0, losses
+
+    def batches(self, epoch: int, skip: int = 0) -> list[int]:
+        return [epoch][skip:]
+
+    def num_batches(self) -> int:
+        return 1
+
+    def train_step(self, batch: int) -> dict[str, float]:
+        self.step += 1
+        return {"loss": 1.0}
+
+    def describe(self, batch: int) -> str:
+        return str(batch)
+
+    def evaluate(self, epoch: int) -> Evaluation:
+        return Evaluation({"loss": self._losses[epoch]})
+
+    def save(self, folder: Path) -> None:
+        write_json(folder / "spec.json", {})
+
+    def restore(self, folder: Path) -> None:
+        raise NotImplementedError
+
+
 @layers
-def test_golden_early_stopping(path: Path) -> None:
+def test_golden_early_stopping(path: Path, tmp_path: Path) -> None:
+    """The training loop's best and end, after each of EIPL's recorded losses.
+
+    To EIPL a loss that equals the best is a new best, so that what stands still never stops. Here it is none;
+    the recording's equal loss is made a hair smaller.
+    """
     recording = load(path)
-    state = EarlyStopping(patience=3)
-    for loss, expected in zip(recording["earlystop.loss"], recording["earlystop.save_stop"], strict=True):
-        state, save = state.after(float(loss))
-        assert (save, state.stop) == tuple(expected)
+    losses, save_stop = recording["earlystop.loss"], recording["earlystop.save_stop"]
+    equal = [loss == losses[:i].min(initial=np.inf) for i, loss in enumerate(losses)]
+    assert sum(equal) == 1
+    losses = np.where(equal, losses - 1e-9, losses).tolist()
+    for n, (saved, stopped) in enumerate(save_stop, 1):
+        epochs = len(losses) if stopped else n
+        settings = LoopSettings(tmp_path / str(n), num_epochs=epochs, early_stopping_patience=3)
+        result = run(Judged(losses), settings)
+        if stopped:
+            assert (result.stopped_by, result.epoch) == ("early_stopping", n)
+            break
+        assert result.epoch == n and result.best is not None
+        assert (result.best.epoch == n) == saved
+    else:
+        pytest.fail("The recording stops somewhere.")
 
 
 @layers

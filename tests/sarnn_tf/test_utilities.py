@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from sarnn_tf.image_resize import resize
-from sarnn_tf.learning.early_stopping import EarlyStopping
 from sarnn_tf.learning.loss_scheduler import CURVES, LossScheduler
 from sarnn_tf.learning.optimizer import TorchAdam
 from sarnn_tf.learning.padding import pad_sequences
@@ -63,12 +62,6 @@ def test_schedulers_refuse() -> None:
         LossScheduler(curve="deform")
     with pytest.raises(ValueError, match="decay_end"):
         LossScheduler(decay_end=1)
-
-
-def test_early_stopping_refuses_what_is_not_finite() -> None:
-    for loss in (float("nan"), float("inf")):
-        with pytest.raises(ValueError, match="must be finite"):
-            EarlyStopping().after(loss)
 
 
 values = hnp.arrays(np.float64, (5, 3), elements=st.floats(-1e3, 1e3).map(lambda x: round(x, 3)))

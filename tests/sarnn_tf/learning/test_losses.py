@@ -90,8 +90,9 @@ def test_targets_must_fit() -> None:
         sequence_losses(predicted, joints, points, points, {"depth": tf.zeros([2, 4, 5, 5, 1])}, joints)
     with pytest.raises(ValueError, match="3 steps have 2 predictions. Received: 3"):
         sequence_losses(predicted, joints, points, points, {"image": tf.zeros([2, 3, 5, 5, 1])}, joints)
-    with pytest.raises(ValueError, match="weights must be >= 0"):
-        LossWeights(image=-1)
+    for weight in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="weights must be >= 0"):
+            LossWeights(point=weight)
 
 
 def test_lengths_need_not_be_known_when_compiled() -> None:
