@@ -11,11 +11,18 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "slurm_scripts"
-# Notes its arguments; runs until TERM where there is a file "wait"; exits as the file "status" says.
+# Notes its arguments; runs until TERM where there is a file "wait", and saves then, which lasts until there is
+# a file "saved"; exits as the file "status" says.
 PYTHON = """
 echo "python $*" >> calls
+save() {
+  trap "" TERM
+  while [ -e wait ] && [ ! -e saved ]; do sleep 0.02; done
+  echo saved >> calls
+  exit 143
+}
 if [ -e wait ]; then
-  trap "exit 143" TERM
+  trap save TERM
   touch started
   while true; do sleep 0.05; done
 fi
@@ -74,9 +81,13 @@ def test_training_flags(checkout: Path) -> None:
     ]
 
 
-def test_training_resumes_where_there_is_a_checkpoint(checkout: Path) -> None:
-    (checkout / "runs").mkdir()
-    (checkout / "runs" / "last.json").write_text("{}")
+@pytest.mark.parametrize("left", ["last.json", "step-00000100"])
+def test_training_resumes_where_there_is_a_checkpoint(checkout: Path, left: str) -> None:
+    """Also where the pointer to the first one is missing."""
+    (checkout / "runs" / left).mkdir(parents=True)
+    if left == "last.json":
+        (checkout / "runs" / left).rmdir()
+        (checkout / "runs" / left).write_text("{}")
     _, calls, _ = run("run_training.slurm", checkout, CHECKPOINT_DIR="runs", DATA_DIR="rlds")
     assert (
         calls[1]
@@ -92,24 +103,47 @@ def test_training_failures_are_the_jobs(checkout: Path) -> None:
     assert run("run_training.slurm", checkout, DATA_DIR="rlds")[0] != 0
 
 
-@pytest.mark.parametrize("name", ["SIGUSR1", "SIGTERM"])
-def test_preempted_training_is_requeued(checkout: Path, name: str) -> None:
+@pytest.mark.parametrize("names", [["SIGUSR1"], ["SIGTERM"], ["SIGUSR1", "SIGTERM"]], ids=" ".join)
+def test_preempted_training_is_requeued_when_it_has_saved(checkout: Path, names: list[str]) -> None:
+    """However often it is told: to be requeued would end it amid its checkpoint."""
     (checkout / "wait").touch()
     job = subprocess.Popen(
         ["bash", str(SCRIPTS / "run_training.slurm")],
         env=_environment(checkout, {"CHECKPOINT_DIR": "runs", "DATA_DIR": "rlds"}),
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
         end = time.monotonic() + 20
         while not (checkout / "started").exists():
             assert time.monotonic() < end
             time.sleep(0.02)
-        job.send_signal(getattr(signal, name))
+        assert job.stdout is not None
+        for name in names:
+            job.send_signal(getattr(signal, name))
+            while "Stopping" not in job.stdout.readline():
+                assert time.monotonic() < end
+        time.sleep(0.2)  # In which it must not be requeued.
+        (checkout / "saved").touch()
         assert job.wait(20) == 0
     finally:
         job.kill()
-    assert (checkout / "calls").read_text().splitlines()[-1] == "scontrol requeue 7"
+    assert (checkout / "calls").read_text().splitlines()[-2:] == ["saved", "scontrol requeue 7"]
+
+
+@pytest.mark.parametrize("model", ["clip_rt", "sarnn", "clip_sarnn"])
+def test_every_model_can_be_trained_and_served(checkout: Path, model: str) -> None:
+    options = {"MODEL": model, "DATA_DIR": "data", "CHECKPOINT_DIR": "log/run"}
+    if model != "clip_rt":
+        options["EPOCH"] = "7"
+    if model == "clip_sarnn":
+        options["CLIP_CHECKPOINT"] = "a clip"
+    _, calls, _ = run("run_training.slurm", checkout, **options)
+    assert calls[1].startswith(f"python train.py --model={model} --checkpoint_dir=log/run --data_dir=data")
+    assert ("--epoch=7" in calls[1]) == (model != "clip_rt")
+    assert ("--clip_checkpoint=a clip" in calls[1]) == (model == "clip_sarnn")
+    _, calls, _ = run("api_server.slurm", checkout, MODEL=model, CHECKPOINT="log/run")
+    assert calls[-1].startswith(f"python serve.py --model={model} --checkpoint=log/run ")
 
 
 def test_server_flags(checkout: Path) -> None:
@@ -130,9 +164,23 @@ def test_server_is_not_opened_without_a_token(checkout: Path) -> None:
     assert calls[1].endswith("--host=0.0.0.0 --port=0 --token_file=token --models_root=all")
 
 
-def test_server_flags_exist() -> None:
+@pytest.mark.parametrize(
+    ("program", "flags"),
+    [
+        ("serve.py", ("model", "checkpoint", "host", "port", "token_file", "models_root")),
+        (
+            "train.py",
+            (
+                *("model", "checkpoint_dir", "resume_checkpoint", "dataset_file", "data_dir", "split_file"),
+                *("config_file", "pretrained_checkpoint", "loss_type", "batch_size", "num_epochs"),
+                *("image_size", "seed", "epoch", "clip_checkpoint"),
+            ),
+        ),
+    ],
+)
+def test_flags_exist(program: str, flags: tuple[str, ...]) -> None:
     done = subprocess.run(
-        [sys.executable, "serve.py", "--help"],
+        [sys.executable, program, "--help"],
         capture_output=True,
         text=True,
         cwd=ROOT,
@@ -140,7 +188,7 @@ def test_server_flags_exist() -> None:
         check=False,
     )
     text = done.stdout + done.stderr
-    for name in ("model", "checkpoint", "host", "port", "token_file", "models_root"):
+    for name in flags:
         assert f"--{name}:" in text or f"--[no]{name}:" in text
 
 
