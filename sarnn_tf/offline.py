@@ -6,8 +6,8 @@
 - the errors of all of them, beside those of two predictors without a model;
 - a picture of the hidden state's principal components.
 
-Without ``--episode`` it takes those that the training held out. A small error on recorded frames does not say
-that the robot succeeds.
+Without ``--episode`` it takes those that the training held out; of other data than the training's, their own
+test part, or all. A small error on recorded frames does not say that the robot succeeds.
 """
 
 import argparse
@@ -20,13 +20,15 @@ from typing import Any
 
 import gin
 import numpy as np
+from absl import logging
 from tqdm import tqdm
 
 from core import checkpoint_folder, files
 from episodes.pictures.mp4 import VideoError
+from episodes.statistics import DatasetStatistics, compute_statistics
 from sarnn_tf.data import Parts, PreparedData, make_parts, make_prepared, make_source
-from sarnn_tf.data.recorded_episode import numbered_joints
-from sarnn_tf.description import SarnnDescription
+from sarnn_tf.data.recorded_episode import TEST, numbered_joints
+from sarnn_tf.description import JOINTS, SarnnDescription
 from sarnn_tf.motion.hidden_state_pca import TURNS, principal_components, write_pictures
 from sarnn_tf.motion.offline_video import write_videos
 from sarnn_tf.motion.rollout import Runner, TrainingMean, squared_errors, training_mean
@@ -43,7 +45,7 @@ _BASELINES = {
 def run_offline(
     loaded: LoadedSarnn,
     prepared: PreparedData,
-    parts: Parts,
+    parts: Parts | None,
     chosen: Sequence[int],
     out: str | Path,
     *,
@@ -59,7 +61,7 @@ def run_offline(
     Args:
       loaded: the model.
       prepared: the episodes, with the model's modalities.
-      parts: which of them were trained on; their mean is a baseline.
+      parts: which of them were trained on; their mean is a baseline. None where the data are others.
       chosen: numbers of the episodes to run.
       out: folder to write to. Files of an earlier call with the same name and ``input_param`` are replaced.
       name: beginning of the files' names.
@@ -81,7 +83,7 @@ def run_offline(
     description = loaded.description
     _check_joints(prepared, description)
     out = Path(out)
-    mean = _mean_of(prepared, parts, description)
+    mean = None if parts is None else _mean_of(prepared, parts, description)
     runner = Runner(loaded, predicted_joints)
     lines: list[dict[str, Any]] = []
     hidden = []
@@ -96,7 +98,7 @@ def run_offline(
             {
                 "number": int(i),
                 "id": episode.id,
-                "trained_on": bool(np.isin(i, parts.train)),
+                "trained_on": None if parts is None else bool(np.isin(i, parts.train)),
                 "instruction": episode.instruction,
                 "steps": rollout.steps,
                 "mean_squared": squared_errors(rollout, mean),
@@ -113,7 +115,7 @@ def run_offline(
         "predicted_joints": list(predicted_joints),
         "unit": "root mean squared error: joints in rad, images in shares of full_scale; over the steps "
         "whose next one was recorded",
-        "predictors": _BASELINES,
+        "predictors": {who: _BASELINES[who] for who in lines[0]["mean_squared"]},
         "all": _roots(lines, description),
         "episodes": [
             {k: v for k, v in line.items() if k != "mean_squared"} | _roots([line], description)
@@ -125,20 +127,37 @@ def run_offline(
     return report
 
 
-def choose_episodes(prepared: PreparedData, parts: Parts, wanted: Sequence[str]) -> list[int]:
+def parts_of_training(prepared: PreparedData, folder: Path) -> Parts | None:
+    """Which episodes a checkpoint was trained on, by the rule that gin configures; None for other data.
+
+    Data are those of the training where ids and joints of all episodes are, by the checkpoint's statistics.
+    """
+    path = folder / checkpoint_folder.STATISTICS
+    if not path.exists():
+        return None
+    everything = map(prepared.episode, range(len(prepared)))
+    found = compute_statistics((episode.id, {JOINTS: episode.joints}) for episode in everything)
+    if found.fingerprint != DatasetStatistics.load(path).fingerprint:
+        return None
+    return make_parts(prepared)
+
+
+def choose_episodes(prepared: PreparedData, parts: Parts | None, wanted: Sequence[str]) -> list[int]:
     """Numbers of episodes.
 
     Args:
       prepared: the data.
-      parts: of them.
-      wanted: ids or numbers, or ``all``; none takes those held out.
+      parts: of the training; None for other data.
+      wanted: ids or numbers, or ``all``; none takes those held out, of other data their test part, or all.
 
     Raises:
       ValueError: there is no such episode.
     """
-    if not wanted:
+    if not wanted and parts is not None:
         return [int(i) for i in parts.test]
-    if list(wanted) == ["all"]:
+    if not wanted and TEST in prepared.source_parts:
+        return [i for i, part in enumerate(prepared.source_parts) if part == TEST]
+    if not wanted or list(wanted) == ["all"]:
         return list(range(len(prepared)))
     chosen = []
     for name in wanted:
@@ -188,9 +207,9 @@ def _roots(lines: Sequence[Mapping[str, Any]], description: SarnnDescription) ->
 def in_words(errors: Mapping[str, Any]) -> str:
     """One line of ``all`` or of an episode in the report."""
     told = {"model": "model", "repeat": "repeating the last step", "mean": "training mean"}
-    joints = ", ".join(f"{text} {errors[who]['joints']:.4f}" for who, text in told.items())
+    joints = ", ".join(f"{told[who]} {of_who['joints']:.4f}" for who, of_who in errors.items())
     images = "; ".join(
-        f"{name}: " + ", ".join(f"{errors[who]['images'][name]:.4f}" for who in told)
+        f"{name}: " + ", ".join(f"{of_who['images'][name]:.4f}" for of_who in errors.values())
         for name in errors["model"]["images"]
     )
     return f"joints [rad]: {joints}; {images}"
@@ -251,8 +270,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 patches=False,
                 **stride,
             )
-            one = np.arange(1)
-            parts = make_parts(prepared) if len(prepared) > 1 else Parts(one, one, "There is one episode.")
+            parts = parts_of_training(prepared, folder)
+            if parts is None:
+                logging.warning(
+                    "%s is not what was trained on, or at another stride, by the checkpoint's %s: it is not "
+                    "known whether the training saw these episodes.",
+                    prepared.name,
+                    checkpoint_folder.STATISTICS,
+                )
             report = run_offline(
                 loaded,
                 prepared,
@@ -269,9 +294,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, SyntaxError, VideoError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
+    told = {True: "trained on", False: "held out", None: "of other data"}
     for line in report["episodes"]:
-        part = "trained on" if line["trained_on"] else "held out"
-        sys.stdout.write(f"episode {line['number']} ({part}): {in_words(line)}\n")
+        errors = {who: line[who] for who in report["predictors"]}
+        sys.stdout.write(f"episode {line['number']} ({told[line['trained_on']]}): {in_words(errors)}\n")
     sys.stdout.write(f"all: {in_words(report['all'])}\n{options.out}\n")
     return 0
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from core import checkpoint_folder
+from episodes.statistics import compute_statistics
 from sarnn_tf.offline import main
 from tests.sarnn_tf.sarnn_policies import MODALITIES, write_checkpoint
 from tests.sarnn_tf.training_runs import INSTRUCTIONS, write_data
@@ -30,8 +31,21 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_data(tmp_path_factory.mktemp("offline") / "data")
 
 
-def checkpoint(folder: Path, model: str = "sarnn", **fields: object) -> Path:
-    return write_checkpoint(folder / "log" / "run1" / "step-00000001", model, joint_names=NAMES, **fields)
+def checkpoint(folder: Path, model: str = "sarnn", *, trained_on: Path | None = None) -> Path:
+    """A run, with the statistics of what it was trained on."""
+    made = write_checkpoint(folder / "log" / "run1" / "step-00000001", model, joint_names=NAMES)
+    if trained_on is not None:
+        compute_statistics(
+            (f"{part}/{i}", {"joint_positions": joints[:length]})
+            for part in ("train", "test")
+            for i, (joints, length) in enumerate(
+                zip(
+                    *(np.load(trained_on / part / f"{name}.npy") for name in ("joints", "lengths")),
+                    strict=True,
+                )
+            )
+        ).save(made / checkpoint_folder.STATISTICS)
+    return made
 
 
 def run(tmp_path: Path, data: Path, *arguments: str) -> int:
@@ -49,7 +63,7 @@ def steps_of_first(tmp_path: Path) -> int:
 def test_files_and_errors_of_chosen_episodes(
     tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    checkpoint(tmp_path, "clip_sarnn")
+    checkpoint(tmp_path, "clip_sarnn", trained_on=data)
     assert run(tmp_path, data, "--episode", "3", "0", "--input_param", "0.5", "--gif") == 0
     found = sorted(p.name for p in (tmp_path / "out").iterdir())
     assert found == [
@@ -82,7 +96,7 @@ def test_files_and_errors_of_chosen_episodes(
 
 
 def test_errors_are_weighted_by_steps_and_the_mean_is_of_the_training(tmp_path: Path, data: Path) -> None:
-    checkpoint(tmp_path)
+    checkpoint(tmp_path, trained_on=data)
     assert run(tmp_path, data, "--episode", "all", "--no_video") == 0
     assert not list((tmp_path / "out").glob("*.mp4"))
     report = json.loads((tmp_path / "out" / "errors_sarnn_run1_1.json").read_text())
@@ -114,10 +128,31 @@ def test_predicted_joints_are_told_in_the_report(
 
 
 def test_held_out_episodes_are_the_default(tmp_path: Path, data: Path) -> None:
-    checkpoint(tmp_path)
+    checkpoint(tmp_path, trained_on=data)
     assert run(tmp_path, data, "--no_video") == 0
     report = json.loads((tmp_path / "out" / "errors_sarnn_run1_1.json").read_text())
     assert [e["number"] for e in report["episodes"]] == [3]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_of_other_data_nobody_says_what_was_trained_on(
+    known: bool, tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor do their episodes stand in for the training's as a baseline; their own test part is the default."""
+    other = write_data(tmp_path / "other", (3, 5, 4, 4), held_out=2)
+    checkpoint(tmp_path, trained_on=data if known else None)
+    assert run(tmp_path, other, "--no_video") == 0
+    report = json.loads((tmp_path / "out" / "errors_sarnn_run1_1.json").read_text())
+    assert [(e["number"], e["trained_on"]) for e in report["episodes"]] == [(2, None), (3, None)]
+    assert report["predictors"].keys() == report["all"].keys() == {"model", "repeat"}
+    told = capsys.readouterr()
+    assert told.out.startswith("episode 2 (of other data): joints [rad]: model ")
+    assert "training mean" not in told.out
+    (other / "test").rename(other / "left out")
+    np.save(other / "train" / "lengths.npy", np.array([3, 5]))
+    assert run(tmp_path, other, "--no_video") == 0
+    report = json.loads((tmp_path / "out" / "errors_sarnn_run1_1.json").read_text())
+    assert [e["number"] for e in report["episodes"]] == [0, 1]
 
 
 def test_the_data_are_read_as_in_training(tmp_path: Path, data: Path) -> None:
