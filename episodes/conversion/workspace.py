@@ -11,7 +11,6 @@
 """
 
 import contextlib
-import fcntl
 import os
 import shutil
 import uuid
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from core import files
+from core.file_lock import file_lock
 
 
 class WorkspaceInUseError(ValueError):
@@ -100,14 +100,12 @@ def open_workspace(out: Path, name: str, final: Path) -> Iterator[Workspace]:
     """
     folder = out / f".work-{name}"
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise WorkspaceInUseError(
-                f"Another run is converting to {final}: wait for it, or choose another --out or --name. "
-                f"Received: {folder / 'lock'} is locked"
-            ) from error
+    lock = folder / "lock"
+    refusal = WorkspaceInUseError(
+        f"Another run is converting to {final}: wait for it, or choose another --out or --name. "
+        f"Received: {lock} is locked"
+    )
+    with file_lock(lock, refusal):
         workspace = Workspace(folder, final)
         workspace.recover()
         yield workspace
