@@ -118,7 +118,7 @@ def read_description(folder: str | Path) -> tuple[ClipConfig, Preprocessing]:
     if repeated != described:
         raise ValueError(
             f"{folder / CONFIG} is not the configuration that its weights were written with. "
-            f"Received: {_differences(json.loads(stored), described)}"
+            f"Received: {_differences(repeated, described)}"
         )
     if not isinstance(described, dict) or not isinstance(described.get("preprocess_cfg"), dict):
         raise ValueError(

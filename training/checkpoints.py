@@ -19,7 +19,7 @@ from training import metrics_csv, train_state
 from training.train_state import TrainState
 
 # What core.files calls a file or folder until it is complete.
-_TEMPORARY = re.compile(r"\.(step-\d+|best|last|metrics|curves)\.[0-9a-f]{32}(\.\w+)?")
+_TEMPORARY = re.compile(r"\.(step-\d+|best|last|metrics|curves|loss)\.[0-9a-f]{32}(\.\w+)?")
 
 
 def begin(root: Path) -> None:

@@ -12,9 +12,10 @@ import numpy as np
 from clip_tf.weights.safe_unpickler import ScriptObject, StorageRef, TensorRef, safe_unpickle
 from clip_tf.weights.stored_tensor import StoredTensor, Tensors, WeightFileError
 
-# The pickle of ViT-H with its optimiser is under 1 MB, and a TorchScript module of it has about 700 in it.
+# The pickle of ViT-H with its optimiser is under 1 MB, and a TorchScript module of it has about 700 in it, of
+# some ten attributes each.
 _MAX_PICKLE = 8 << 20
-_MAX_DEPTH, _MAX_MODULES = 32, 10_000
+_MAX_DEPTH, _MAX_ATTRIBUTES = 32, 200_000
 STATE_DICT = "state_dict"
 # The pickled magic number with which that format begins.
 _LEGACY = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
@@ -152,15 +153,19 @@ def _state_dict(content: Any, path: Path, key: str) -> tuple[dict[str, TensorRef
 
 
 def _flatten(
-    module: ScriptObject, prefix: str, found: dict[str, TensorRef], depth: int, modules: Iterator[int]
+    module: ScriptObject, prefix: str, found: dict[str, TensorRef], depth: int, attributes: Iterator[int]
 ) -> None:
-    # A module may be reached in many ways, so that few of them make a tree of any size.
-    if depth > _MAX_DEPTH or next(modules) > _MAX_MODULES or not isinstance(module.state, Mapping):
+    if depth > _MAX_DEPTH or not isinstance(module.state, Mapping):
         raise WeightFileError(
             f"A TorchScript module is nested too deeply or empty. Received: {prefix[:80]!r}"
         )
     for name, value in module.state.items():
+        # A module may be reached in many ways, so that few of them make a tree of any size.
+        if next(attributes) >= _MAX_ATTRIBUTES:
+            raise WeightFileError(
+                f"A TorchScript module must have at most {_MAX_ATTRIBUTES} attributes. Received: more"
+            )
         if isinstance(value, TensorRef):
             found[f"{prefix}{name}"] = value
         elif isinstance(value, ScriptObject):
-            _flatten(value, f"{prefix}{name}.", found, depth + 1, modules)
+            _flatten(value, f"{prefix}{name}.", found, depth + 1, attributes)

@@ -170,9 +170,9 @@ def doubled(levels: int) -> bytes:
     return b")" + b"".join(b"q%ch%c\x86" % (i, i) for i in range(levels))
 
 
-def modules(levels: int) -> bytes:
-    """Each module has the one before as two attributes."""
-    content = b"\x80\x02c__torch__\nM\n)\x81}b"
+def modules(levels: int, first: bytes = b"}") -> bytes:
+    """Each module has the one before as two attributes; the first has its own."""
+    content = b"\x80\x02c__torch__\nM\n)\x81" + first + b"b"
     for i in range(levels):
         name = bytes([i])
         content += b"q" + name + b"0c__torch__\nM\n)\x81}(X\1\0\0\0ah" + name + b"X\1\0\0\0bh" + name + b"ub"
@@ -195,6 +195,9 @@ ENDLESS = {
     "ordered": b"\x80\x02ccollections\nOrderedDict\n](" + doubled(60) + b"N\x86e\x85R.",
     "set": b"\x80\x04\x8f(" + doubled(60) + b"\x90.",
     "modules": modules(31),
+    "tensors of modules": modules(
+        11, b"}(" + b"".join(b"X\5\0\0\0%05dK\1" % i for i in range(20_000)) + b"u"
+    ),
     "bytes": b"\x80\x05\x96" + struct.pack("<Q", 1 << 36) + b".",
     "number": b"\x80\x02cnumpy\ndtype\n" + doubled(60) + b"\x85R.",
 }

@@ -11,8 +11,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "slurm_scripts"
-# Notes its arguments; runs until TERM where there is a file "wait", and saves then, which lasts until there is
-# a file "saved"; exits as the file "status" says.
+# Notes its arguments; runs until TERM where there is a file "wait", and saves then, which lasts until there
+# is a file "saved"; exits as the file "status" says.
 PYTHON = """
 echo "python $*" >> calls
 save() {

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core import checkpoint_folder
+from core import checkpoint_folder, files
 from tests.training import toy as toy_module
 from tests.training.toy import Toy
 from training import checkpoints, plots, train_state
@@ -254,6 +254,19 @@ def test_a_half_removed_checkpoint_is_cleared(tmp_path: Path) -> None:
     finish(tmp_path, tmp_path, num_epochs=2)
     assert not (tmp_path / "step-00000002").exists()
     assert (tmp_path / "step-00000003-keep").exists()
+
+
+@pytest.mark.parametrize("name", ["last.json", "best.json", "metrics.csv", "curves.png", "loss.png"])
+def test_what_a_kill_left_half_written_is_cleared(tmp_path: Path, name: str) -> None:
+    with pytest.raises(Killed), files.atomic_path(tmp_path / name) as temporary:
+        temporary.write_text("half")
+        temporary = temporary.rename(tmp_path / f"kept{temporary.name}")  # Out of the clean-up's reach.
+        raise Killed
+    left = temporary.rename(tmp_path / temporary.name.removeprefix("kept"))
+    (tmp_path / ".loss.png").write_text("a user's own")
+    finish(tmp_path, num_epochs=1)
+    assert not left.exists()
+    assert (tmp_path / ".loss.png").exists()
 
 
 def test_a_checkpoint_that_nothing_names_is_not_taken_for_the_new_one(tmp_path: Path) -> None:
