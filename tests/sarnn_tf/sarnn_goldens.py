@@ -9,14 +9,19 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from core.named_variables import named_variables
-from sarnn_tf.networks.clip_sarnn import ClipSarnn
-from sarnn_tf.networks.sarnn import Sarnn
+from sarnn_tf.image_modality import IMAGE
+from sarnn_tf.networks.clip_sarnn import ClipSarnn, ClipSarnnOutput
+from sarnn_tf.networks.sarnn import Sarnn, SarnnOutput
 from sarnn_tf.pytorch.torch_layout import load_torch, table
 from tests.golden.golden_weights import fill
 from tests.golden_files import recordings
+
+PIXEL, VALUE, POINT = 4e-7, 4e-6, 1.6e-5
+"""Tolerances of predictions that the recordings' README gives for TensorFlow in float32."""
 
 _READ: dict[Path, set[str]] = {}
 
@@ -66,6 +71,16 @@ def recordings_with(pattern: str, part: str) -> list[object]:
     return [found for found in recordings(pattern) if load(found.values[0]).part(part)]
 
 
+def cases_with(pattern: str, array: str) -> list[object]:
+    """Parameters, path and case, for every case that has an array of that name."""
+    return [
+        pytest.param(found.values[0], case, id=f"{found.id}-{case}")
+        for found in recordings(pattern)
+        for case, _, rest in (key.partition(".") for key in load(found.values[0]))
+        if rest == array
+    ]
+
+
 def never_read(path: Path) -> set[str]:
     """The arrays of a recording that no test has asked for so far."""
     return set(load(path)) - _READ.get(path, set())
@@ -110,3 +125,21 @@ def every_nth(image: np.ndarray, recorded_height: int) -> np.ndarray:
     """The pixels of [..., h, w, c] that a recording of that height kept."""
     n = image.shape[-3] // recorded_height
     return image[..., ::n, ::n, :]
+
+
+def compare(
+    output: SarnnOutput | ClipSarnnOutput,
+    h: tf.Tensor,
+    c: tf.Tensor,
+    recorded: Recording,
+    y_image: str = "y_image",
+) -> None:
+    """Holds predictions [b, t, ...] of the colour image against a recording, whose image has that name."""
+    if isinstance(output, ClipSarnnOutput):
+        output = SarnnOutput(*(x[IMAGE] if isinstance(x, dict) else x for x in output))
+    expected = last_channels(recorded[y_image])
+    found = every_nth(output.image.numpy(), expected.shape[2])
+    np.testing.assert_allclose(found, expected, atol=PIXEL, rtol=0)
+    np.testing.assert_allclose(output.encoder_points, recorded["enc_pts"], atol=POINT, rtol=0)
+    for value, name in ((output.joints, "y_joint"), (output.decoder_points, "dec_pts"), (h, "h"), (c, "c")):
+        np.testing.assert_allclose(value, recorded[name], atol=VALUE, rtol=0, err_msg=name)

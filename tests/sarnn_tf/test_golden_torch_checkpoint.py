@@ -21,11 +21,9 @@ from sarnn_tf.networks.sarnn import Sarnn
 from sarnn_tf.policy_folder import load_checkpoint
 from sarnn_tf.prediction import predict
 from sarnn_tf.pytorch.torch_checkpoint import read_pth
-from tests.golden_files import recordings
-from tests.sarnn_tf.sarnn_goldens import Recording, cases_of, every_nth, images, last_channels, load, stand_in
+from tests.sarnn_tf.sarnn_goldens import Recording, cases_of, cases_with, compare, images, load, stand_in
 from tests.sarnn_tf.test_golden_sarnn import passes
 
-Y_IMAGE, VALUE, POINT = 4e-7, 4e-6, 1.6e-5
 BOUNDS = (-1.0, 1.0)
 TINY_CLIP = {
     "embed_dim": 512,
@@ -34,15 +32,13 @@ TINY_CLIP = {
 }
 PARTS = ("pos_encoder", "im_encoder", "rec", "decoder_joint", "decoder_point", "issm", "decoder_image")
 
-published = pytest.mark.parametrize(
-    ("path", "case"),
-    [
-        pytest.param(found.values[0], case, id=f"{found.id}-{case}")
-        for found in recordings("clip_sarnn_golden*.npz")
-        for case, _, rest in (key.partition(".") for key in load(found.values[0]))
-        if rest == "enc_pts"
-    ],
-)
+published = pytest.mark.parametrize(("path", "case"), cases_with("clip_sarnn_golden*.npz", "enc_pts"))
+
+
+def ask(folder: Path, observations: Observations, recorded: Recording, y_image: str = "y_image") -> None:
+    """Holds the predictions of a converted run against a recording."""
+    output, _, aux = predict(load_checkpoint(folder).model, observations)
+    compare(output, aux["h"], aux["c"], recorded, y_image)
 
 
 def grid(height: int, width: int) -> np.ndarray:
@@ -89,23 +85,6 @@ def there_and_back(path: Path, folder: Path) -> None:
     assert (ours.epoch, ours.train_loss, ours.test_loss) == (9, 0.25, 0.5)
 
 
-def compare(folder: Path, observations: Observations, recorded: Recording, y_image: str) -> None:
-    """Asks a converted run and holds its predictions against a recording."""
-    loaded = load_checkpoint(folder)
-    output, _, aux = predict(loaded.model, observations)
-    expected = last_channels(recorded[y_image])
-    found = every_nth(output.images[IMAGE].numpy(), expected.shape[2])
-    np.testing.assert_allclose(found, expected, atol=Y_IMAGE, rtol=0)
-    np.testing.assert_allclose(output.encoder_points[IMAGE], recorded["enc_pts"], atol=POINT, rtol=0)
-    for value, name in (
-        (output.joints, "y_joint"),
-        (output.decoder_points[IMAGE], "dec_pts"),
-        (aux["h"], "h"),
-        (aux["c"], "c"),
-    ):
-        np.testing.assert_allclose(value, recorded[name], atol=VALUE, rtol=0, err_msg=name)
-
-
 @pytest.mark.parametrize("compiled", [False, True])
 @passes
 def test_golden_sarnn_checkpoint(path: Path, case: str, compiled: bool, tmp_path: Path) -> None:
@@ -119,9 +98,7 @@ def test_golden_sarnn_checkpoint(path: Path, case: str, compiled: bool, tmp_path
     bounds = tuple((b,) * config["joint_dim"] for b in BOUNDS)
     description = convert(file, tmp_path / "run", joint_bounds=bounds)
     assert description.modalities[0].size == tuple(frames.shape[2:4])
-    compare(
-        tmp_path / "run", Observations({IMAGE: frames}, tf.constant(recorded["joints"])), recorded, "y_image"
-    )
+    ask(tmp_path / "run", Observations({IMAGE: frames}, tf.constant(recorded["joints"])), recorded)
     there_and_back(file, tmp_path / "run")
 
 
@@ -145,5 +122,5 @@ def test_golden_clip_sarnn_checkpoint(path: Path, case: str, transposed: bool, t
     if use_clip:
         patches, text = (tf.constant(recorded[name]) for name in ("feature_maps", "text"))
         observations = Observations({IMAGE: frames}, joints, patches, text)
-    compare(tmp_path / "run", observations, recorded, "y_image" if transposed else "y_image_untransposed")
+    ask(tmp_path / "run", observations, recorded, "y_image" if transposed else "y_image_untransposed")
     there_and_back(file, tmp_path / "run")
