@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from absl import logging
 
 from core import checkpoint_folder, files
 from sarnn_tf.description import SARNN, SarnnDescription, read_description, write_description
@@ -92,7 +93,7 @@ def convert(
 
 
 def export(path: str | Path, out: str | Path, *, with_clip: bool = False) -> Path:
-    """Writes a checkpoint of ours as EIPL's trainer would have.
+    """Writes a checkpoint of ours as EIPL's trainer would have; warns of what the original does otherwise.
 
     Args:
       path: a checkpoint folder, or a run's.
@@ -114,6 +115,8 @@ def export(path: str | Path, out: str | Path, *, with_clip: bool = False) -> Pat
         raise ValueError(f"Only a model that sees {IMAGE!r} has a PyTorch original. Received: {list(images)}")
     if with_clip and not description.use_clip:
         raise ValueError(f"{folder}: this model uses no CLIP. Received: with_clip")
+    for difference in _differences(description):
+        logging.warning("%s: the published CLIP-SARNN %s.", folder, difference)
     tower = read_tower(folder.resolve().parent / CLIP, description.clip_fingerprint) if with_clip else None
     model = description.make_model()
     load_weights(model, folder / WEIGHTS)
@@ -132,6 +135,21 @@ def export(path: str | Path, out: str | Path, *, with_clip: bool = False) -> Pat
         arguments = training_arguments(description, origin.get("args", {}))
         files.write_json(temporary / ARGUMENTS, arguments)
     return out / name
+
+
+def _differences(description: SarnnDescription) -> list[str]:
+    """What the published CLIP-SARNN does otherwise with the same weights; of plain SARNN nothing."""
+    if description.model == SARNN:
+        return []
+    raw = tuple((v,) * description.joint_dim for v in (description.vmin, description.vmax))
+    others = [m.name for m in description.modalities if m.name != IMAGE]
+    found = {
+        "mirrors the decoder's heatmap, and predicts other images": not description.transpose_heatmap,
+        "takes raw joints, where these weights want them normalised": description.joint_bounds != raw,
+        f"does not see {', '.join(others)}": bool(others),
+        "does not tell its recurrent net the words": description.text_units > 0,
+    }
+    return [text for text, so in found.items() if so]
 
 
 def _publish(

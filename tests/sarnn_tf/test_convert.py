@@ -56,7 +56,7 @@ def assert_same_state(found: Path, expected: Path) -> None:
     assert (ours.epoch, ours.test_loss) == (theirs.epoch, theirs.test_loss)
 
 
-def test_a_file_of_pytorch_there_and_back(tmp_path):
+def test_a_file_of_pytorch_there_and_back(tmp_path, caplog):
     description = convert(TORCH_FILE, tmp_path / "run", joint_bounds=((-1.0,), (1.0,)), temperature=1e-3)
     assert description == SarnnDescription(
         "sarnn",
@@ -72,6 +72,7 @@ def test_a_file_of_pytorch_there_and_back(tmp_path):
     assert checkpoint_folder.pointer(tmp_path / "run", "best")["metrics"]["test_loss"] == 0.25
     assert export(tmp_path / "run", tmp_path / "back") == tmp_path / "back" / "SARNN.pth"
     assert_same_state(tmp_path / "back" / "SARNN.pth", TORCH_FILE)
+    assert "published" not in caplog.text
 
 
 def test_an_exported_model_needs_no_more_words(tmp_path):
@@ -94,7 +95,7 @@ def test_settings_come_from_the_training_unless_said(tmp_path):
 
 
 @pytest.mark.parametrize("text_units", [0, 2])
-def test_clip_sarnn_with_its_tower_in_the_file(tmp_path, clip, text_units):
+def test_clip_sarnn_with_its_tower_in_the_file(tmp_path, clip, text_units, caplog):
     model = ClipSarnn(2, [ImageModality("image", k_dim=3)], rec_dim=4, clip_features=6, text_units=text_units)
     clip.save(tmp_path / "clip")
     tower = read_tower(tmp_path / "clip", clip.fingerprint)
@@ -114,6 +115,8 @@ def test_clip_sarnn_with_its_tower_in_the_file(tmp_path, clip, text_units):
     loaded = load_checkpoint(tmp_path / "run")
     assert loaded.clip is not None and loaded.clip.fingerprint == clip.fingerprint
     assert_same_state(export(tmp_path / "run", tmp_path / "whole", with_clip=True), path)
+    assert ("words" in caplog.text) == (text_units > 0)
+    assert "mirrors" not in caplog.text and "raw joints" not in caplog.text  # As published.
     slim = export(tmp_path / "run", tmp_path / "slim")
     assert slim.name == "CLIP_SARNN.pth" and not read_pth(slim, tower=True).tower
     assert list(read_pth(slim).state) == list(read_pth(path).state)
@@ -126,7 +129,7 @@ def test_a_published_tower_is_known_by_its_shapes(name):
     assert known_config(tensors) == config
 
 
-def test_a_model_of_several_modalities_there_and_back(tmp_path):
+def test_a_model_of_several_modalities_there_and_back(tmp_path, caplog):
     modalities = (
         ImageModality("depth", 1, 2, (9, 9), 2000.0, "nearest"),
         ImageModality("image", 3, 3, (12, 16)),
@@ -138,6 +141,7 @@ def test_a_model_of_several_modalities_there_and_back(tmp_path):
     write_description(folder, description)
     save_weights(model, folder / WEIGHTS)
     path = export(folder, tmp_path / "back")
+    assert all(text in caplog.text for text in ("does not see depth", "mirrors", "raw joints"))
     assert convert(path, tmp_path / "again") == description
     found = to_torch(load_checkpoint(tmp_path / "again").model, 12, 16)
     for name, value in to_torch(model, 12, 16).items():
