@@ -21,14 +21,14 @@ import numpy as np
 from absl import logging
 
 from core import checkpoint_folder, files
-from sarnn_tf.description import SARNN, SarnnDescription, read_description, write_description
+from sarnn_tf.description import CLIP_SARNN, SARNN, SarnnDescription, read_description, write_description
 from sarnn_tf.frozen_clip import open_frozen_clip
 from sarnn_tf.image_modality import IMAGE
 from sarnn_tf.networks.clip_sarnn import ClipSarnn
 from sarnn_tf.networks.sarnn import Sarnn
 from sarnn_tf.policy_folder import CLIP
 from sarnn_tf.pytorch.torch_checkpoint import TEST_LOSS, TRAIN_LOSS, TorchCheckpoint, read_pth, write_pth
-from sarnn_tf.pytorch.torch_description import describe, training_arguments
+from sarnn_tf.pytorch.torch_description import describe, setting, training_arguments
 from sarnn_tf.pytorch.torch_layout import is_compiled, load_torch, to_torch
 from sarnn_tf.pytorch.torch_tower import read_tower, save_tower
 from sarnn_tf.weights_file import WEIGHTS, load_weights, save_weights
@@ -183,7 +183,8 @@ def _unit_bounds(
     joints = next((len(v) for k, v in state.items() if k.endswith("decoder_joint.weight") and v.ndim), 0)
     if not joints:
         raise ValueError("Only the published CLIP-SARNN trains on raw joints. Received: raw_joints")
-    return (float(settings.get("vmin", 0.0)),) * joints, (float(settings.get("vmax", 1.0)),) * joints
+    low, high = (setting(settings, name, CLIP_SARNN) for name in ("vmin", "vmax"))
+    return (low,) * joints, (high,) * joints
 
 
 def _read_object(path: Path) -> dict[str, Any]:

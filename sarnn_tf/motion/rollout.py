@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from core.policy import State
 from sarnn_tf.description import INSTRUCTION, JOINTS, SarnnDescription
 from sarnn_tf.image_modality import IMAGE
 from sarnn_tf.pictures import border_of
@@ -107,30 +108,31 @@ class Runner:
           ValueError: a modality is missing, lengths differ, there are fewer than 2 steps, joints of another
             number or not finite, or p is out of range.
         """
-        modalities = self._description.modalities
-        stored, positions = prepare_episode(images, joints, self._description)
+        d = self._description
+        stored, positions = prepare_episode(images, joints, d)
         asked = {INPUT_PARAM: np.array([input_param])}
-        if self._description.uses_text:
+        if d.uses_text:
             asked[INSTRUCTION] = np.array([instruction])
-        results, states = [], [self._policy.initial_state(1)]
-        for t in range(len(positions)):
-            frames = {m.name: stored[m.name][t : t + 1] for m in modalities}
-            for m in modalities:
-                if m.channels == 1:
-                    frames[m.name] = frames[m.name][..., 0]
-            result, state = self._policy.infer({**frames, JOINTS: positions[t : t + 1], **asked}, states[-1])
-            results.append(result)
-            states.append(state)
-
-        def of_states(name: str) -> np.ndarray:
-            return np.concatenate([state[name] for state in states[1:]])
-
-        def points(kind: str) -> dict[str, np.ndarray]:
-            found = {m.name: [r.info[f"{kind}/{m.name}"] for r in results] for m in modalities}
-            return {name: np.concatenate(x).reshape(len(x), -1, 2) for name, x in found.items()}
-
-        recorded = {m.name: to_unit(stored[m.name], m) for m in modalities}
-        predicted = {m.name: of_states(f"predicted/{m.name}") for m in modalities}
+        steps = len(positions)
+        # Filled step by step: the states of all steps beside them would take half as much memory again.
+        predicted = {m.name: np.empty((steps, *m.size, m.channels), np.float32) for m in d.modalities}
+        points = {
+            f"{kind}_points/{m.name}": np.empty((steps, m.k_dim, 2), np.float32)
+            for m in d.modalities
+            for kind in ("encoder", "decoder")
+        }
+        next_joints, hidden = np.empty_like(positions), np.empty((steps, d.rec_dim), np.float32)
+        state: State = self._policy.initial_state(1)
+        for t in range(steps):
+            seen = {m.name: stored[m.name][t : t + 1] for m in d.modalities}
+            seen |= {m.name: seen[m.name][..., 0] for m in d.modalities if m.channels == 1}
+            result, state = self._policy.infer({**seen, JOINTS: positions[t : t + 1], **asked}, state)
+            next_joints[t], hidden[t] = result.actions[JOINTS][0], state["h"][0]
+            for name, frames in predicted.items():
+                frames[t] = state[f"predicted/{name}"][0]
+            for name, found in points.items():
+                found[t] = result.info[name].reshape(-1, 2)
+        recorded = {m.name: to_unit(stored[m.name], m) for m in d.modalities}
         return Rollout(
             instruction=instruction,
             input_param=float(input_param),
@@ -138,11 +140,13 @@ class Runner:
             recorded_joints=positions,
             seen_images={n: _mixed(x, predicted[n], input_param) for n, x in recorded.items()},
             images=predicted,
-            joints=np.concatenate([result.actions[JOINTS] for result in results]),
-            encoder_points=points("encoder_points"),
-            decoder_points=points("decoder_points"),
-            point_borders={m.name: border_of(m, self._grid if m.name == IMAGE else None) for m in modalities},
-            hidden=of_states("h"),
+            joints=next_joints,
+            encoder_points={m.name: points[f"encoder_points/{m.name}"] for m in d.modalities},
+            decoder_points={m.name: points[f"decoder_points/{m.name}"] for m in d.modalities},
+            point_borders={
+                m.name: border_of(m, self._grid if m.name == IMAGE else None) for m in d.modalities
+            },
+            hidden=hidden,
         )
 
 

@@ -85,7 +85,7 @@ def describe(
         "clip_features": _sizes(shapes, "pos_encoder.adapter_conv.weight", 4)[1] if use_clip else text[1],
         "text_units": text[0],
         "clip_fingerprint": clip_fingerprint if use_clip or text[0] else "",
-        **{name: _setting(arguments, name, model) for name in _OF_TRAINING},
+        **{name: setting(arguments, name, model) for name in _OF_TRAINING},
     }
     return SarnnDescription(**(fields | dict(given)))
 
@@ -112,7 +112,12 @@ def _sizes(shapes: Mapping[str, tuple[int, ...]], name: str, rank: int) -> tuple
     return shape
 
 
-def _setting(arguments: Mapping[str, Any], name: str, model: str) -> float:
+def setting(arguments: Mapping[str, Any], name: str, model: str) -> float:
+    """What a training's ``args.json`` says of ``vmin`` and so on, else the model's published default.
+
+    Raises:
+      ValueError: it is no number.
+    """
     value = arguments.get(name, _DEFAULTS[model][name])
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError(f"{name} of the training's arguments must be a number. Received: {value!r}")

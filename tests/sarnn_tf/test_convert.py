@@ -258,6 +258,12 @@ def test_wrong_arguments_beside_the_file_are_refused(tmp_path, text):
         convert(path, tmp_path / "run", joint_bounds=BOUNDS)
 
 
+def test_raw_joints_need_a_range_of_numbers(tmp_path):
+    path = small_file(tmp_path / "CLIP_SARNN.pth", clip_sarnn(), vmin=None)
+    with pytest.raises(ValueError, match="vmin of the training's arguments must be a number. Received: None"):
+        convert(path, tmp_path / "run", raw_joints=True, transpose_heatmap=True)
+
+
 def test_a_tower_that_is_damaged_or_unknown_is_refused(tmp_path, clip):
     clip.save(tmp_path / "clip")
     tower = read_tower(tmp_path / "clip", clip.fingerprint)
