@@ -57,7 +57,7 @@ def flat(trainable: RT1Trainable) -> np.ndarray:
     return np.concatenate([v.numpy().ravel() for v in trainable.network.trainable_variables])
 
 
-@pytest.mark.parametrize("name", ["transformer_mixin", "bridge_small"])
+@pytest.mark.parametrize("name", [pytest.param("transformer_mixin", marks=pytest.mark.heavy), "bridge_small"])
 def test_train_two_resume_to_four_equals_four(name: str, tmp_path: Path) -> None:
     # Dropout and augmentation are on, so that a draw that is not derived from the step would show.
     bindings = ("DropoutRates.attention = 0.2",) if name == "bridge_small" else ()
