@@ -289,9 +289,9 @@ def test_defects_give_an_error_id_and_no_trace(caplog: pytest.LogCaptureFixture)
 
 def test_step_answers_named_actions(arm: Any) -> None:
     answer = arm.post("/predict", json=apple(client_id="r1")).get_json()
-    own = {"action", "language_actions", "terminate", "client_id", "step", "session"}
+    own = {"action", "language_actions", "attention_points", "terminate", "client_id", "step", "session"}
     assert set(answer) == ORIGIN | own
-    assert answer["language_actions"] is None  # This policy names none.
+    assert answer["language_actions"] is answer["attention_points"] is None  # This policy has none.
     assert set(answer["action"]) == {"terminate_episode", "world_vector"}
     vector = answer["action"]["world_vector"]
     assert (vector["unit"], vector["frame"]) == ("m", "end effector")
