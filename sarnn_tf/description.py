@@ -90,6 +90,11 @@ class SarnnDescription:
             raise ValueError(f"vmin must be below vmax, both finite. Received: {self.vmin}, {self.vmax}")
         if self.model not in (SARNN, CLIP_SARNN):
             raise ValueError(f"model must be {SARNN!r} or {CLIP_SARNN!r}. Received: {self.model!r}")
+        if not all(isinstance(m, ImageModality) for m in self.modalities):
+            raise ValueError(
+                "modalities must be of ImageModality, in gin with parentheses: "
+                f"(@colour/sarnn_tf.ImageModality(),). Received: {self.modalities}"
+            )
         names = [m.name for m in self.modalities]
         if self.model == SARNN and (
             names != [IMAGE] or self.use_clip or self.text_units or self.transpose_heatmap

@@ -1,6 +1,7 @@
 """One kind of image that a SARNN sees: colour, depth, or a GelSight's view of its gel."""
 
 import dataclasses
+import math
 
 import gin
 
@@ -41,13 +42,14 @@ class ImageModality:
         object.__setattr__(self, "size", tuple(self.size))  # JSON gives lists.
         if not self.name or "/" in self.name or self.channels < 1 or self.k_dim < 1:
             raise ValueError(f"A modality needs a name, channels and points of at least 1. Received: {self}")
-        if len(self.size) != 2 or min(self.size) < _SMALLEST:
+        whole = all(isinstance(n, int) for n in (self.channels, self.k_dim, *self.size))
+        if not whole or len(self.size) != 2 or min(self.size) < _SMALLEST:
             raise ValueError(
-                f"{self.name}: size must be height and width of at least {_SMALLEST} pixels. "
-                f"Received: {self.size}"
+                f"{self.name}: size must be height and width of at least {_SMALLEST} pixels, and they, "
+                f"channels and k_dim whole numbers. Received: {self}"
             )
-        if not self.full_scale > 0:
-            raise ValueError(f"{self.name}: full_scale must be > 0. Received: {self.full_scale}")
+        if not 0 < self.full_scale < math.inf:
+            raise ValueError(f"{self.name}: full_scale must be > 0 and finite. Received: {self.full_scale}")
         if self.interpolation not in INTERPOLATIONS:
             raise ValueError(
                 f"{self.name}: interpolation must be one of {tuple(INTERPOLATIONS)}. "

@@ -154,9 +154,12 @@ def _checksums(shard: Path) -> bytes:
             if len(head) < HEADER_BYTES:
                 raise ValueError(f"{shard} is cut off. Received: {len(head)} bytes of a record's head")
             digest.update(head)
-            file.seek(struct.unpack("<Q", head[:8])[0], 1)
-            foot = file.read(FOOTER_BYTES)
-            if len(foot) < FOOTER_BYTES:
-                raise ValueError(f"{shard} is cut off. Received: {status.st_size} bytes")
-            digest.update(foot)
+            (length,) = struct.unpack("<Q", head[:8])
+            if length > status.st_size - file.tell() - FOOTER_BYTES:
+                raise ValueError(
+                    f"{shard} is cut off, or damaged. Received: {status.st_size} bytes, and at {file.tell()} "
+                    f"a record of {length}"
+                )
+            file.seek(length, 1)
+            digest.update(file.read(FOOTER_BYTES))
     return digest.digest()

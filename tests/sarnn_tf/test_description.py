@@ -83,6 +83,7 @@ def test_gin_configures_the_network_and_data_the_rest():
         ({"joint_names": ("a", "a")}, "differ"),
         ({"vmin": 1.0}, "vmin"),
         ({"model": "sarnn"}, "alone"),
+        ({"modalities": (ImageModality,)}, "in gin with parentheses"),
         ({"model": "clip"}, "model must be"),
         ({"rec_dim": 0}, "rec_dim"),
         ({"temperature": 0.0}, "temperature"),
@@ -126,7 +127,16 @@ def test_field_of_another_type_is_named(tmp_path, change):
 
 @pytest.mark.parametrize(
     "change",
-    [{"size": (6, 64)}, {"size": (64,)}, {"full_scale": 0.0}, {"interpolation": "cubic"}, {"name": "a/b"}],
+    [
+        {"size": (6, 64)},
+        {"size": (64,)},
+        {"size": (64.0, 64)},
+        {"k_dim": 2.5},
+        {"full_scale": 0.0},
+        {"full_scale": np.inf},
+        {"interpolation": "cubic"},
+        {"name": "a/b"},
+    ],
 )
 def test_modality_out_of_range_is_refused(change):
     with pytest.raises(ValueError, match="Received"):

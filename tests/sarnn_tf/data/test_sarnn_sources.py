@@ -7,10 +7,12 @@ from pathlib import Path
 import gin
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from episodes import convert
 from episodes.eipl_arrays import write_eipl
 from episodes.npz import step_columns
+from sarnn_tf.data.rlds_source import _checksums
 from sarnn_tf.data.source import open_source
 from tests.episodes import demonstration_bag
 from tests.sarnn_tf.data import recordings
@@ -221,6 +223,21 @@ def test_what_is_wrong_with_an_rlds_data_set(tmp_path):
     shard.write_bytes(content[:-20])
     with pytest.raises(ValueError, match="cut off"):
         open_source(folder, fields=recordings.FIELDS, instruction="c")
+
+
+@pytest.mark.parametrize("cut", [1, 8, 20, None])
+def test_records_behind_those_that_are_looked_at_are_damaged(tmp_path, cut):
+    """Cut within a record, its foot or its head; or a length that no file has."""
+    shard = tmp_path / "x.tfrecord-00000-of-00001"
+    with tf.io.TFRecordWriter(str(shard)) as writer:
+        writer.write(b"one")
+        writer.write(b"another one")
+    whole = shard.read_bytes()
+    assert len(_checksums(shard)) == 32
+    second = 12 + 3 + 4
+    shard.write_bytes(whole[:-cut] if cut else whole[:second] + b"\xff" * 8 + whole[second + 8 :])
+    with pytest.raises(ValueError, match="cut off"):
+        _checksums(shard)
 
 
 def test_fingerprints_follow_the_content_and_not_the_place(tmp_path):
