@@ -22,6 +22,7 @@ from sarnn_tf.pytorch.torch_layout import to_torch
 from sarnn_tf.pytorch.torch_tower import known_config, read_tower, save_tower
 from sarnn_tf.weights_file import WEIGHTS, save_weights
 from tests.golden_files import manifest
+from tests.sarnn_tf.torch_files import assert_same_file
 
 TORCH_FILE = manifest("torch_sarnn_compiled.pth")
 BOUNDS = ((-1.0, -2.0), (1.0, 0.5))
@@ -46,16 +47,6 @@ def small_file(path: Path, model: Sarnn | ClipSarnn | None = None, **arguments: 
     return path
 
 
-def assert_same_state(found: Path, expected: Path) -> None:
-    ours, theirs = read_pth(found, tower=True), read_pth(expected, tower=True)
-    for a, b in ((ours.state, theirs.state), (ours.tower, theirs.tower)):
-        assert list(a) == list(b)
-        for name, value in b.items():
-            assert a[name].dtype == value.dtype
-            np.testing.assert_array_equal(a[name], value, name)
-    assert (ours.epoch, ours.test_loss) == (theirs.epoch, theirs.test_loss)
-
-
 def test_a_file_of_pytorch_there_and_back(tmp_path, caplog):
     description = convert(TORCH_FILE, tmp_path / "run", joint_bounds=((-1.0,), (1.0,)), temperature=1e-3)
     assert description == SarnnDescription(
@@ -71,7 +62,7 @@ def test_a_file_of_pytorch_there_and_back(tmp_path, caplog):
     assert loaded.description == description and loaded.clip is None
     assert checkpoint_folder.pointer(tmp_path / "run", "best")["metrics"]["test_loss"] == 0.25
     assert export(tmp_path / "run", tmp_path / "back") == tmp_path / "back" / "SARNN.pth"
-    assert_same_state(tmp_path / "back" / "SARNN.pth", TORCH_FILE)
+    assert_same_file(tmp_path / "back" / "SARNN.pth", TORCH_FILE)
     assert "published" not in caplog.text
 
 
@@ -114,7 +105,7 @@ def test_clip_sarnn_with_its_tower_in_the_file(tmp_path, clip, text_units, caplo
     assert description.joint_bounds == ((0.0, 0.0), (1.0, 1.0))
     loaded = load_checkpoint(tmp_path / "run")
     assert loaded.clip is not None and loaded.clip.fingerprint == clip.fingerprint
-    assert_same_state(export(tmp_path / "run", tmp_path / "whole", with_clip=True), path)
+    assert_same_file(export(tmp_path / "run", tmp_path / "whole", with_clip=True), path)
     assert ("words" in caplog.text) == (text_units > 0)
     assert "mirrors" not in caplog.text and "raw joints" not in caplog.text  # As published.
     slim = export(tmp_path / "run", tmp_path / "slim")
@@ -164,7 +155,7 @@ def test_command_line(tmp_path, capsys):
     description = read_description(checkpoint_folder.resolve(tmp_path / "run"))
     assert (description.joint_names, description.joint_bounds) == (("a", "b"), BOUNDS)
     assert run(tmp_path / "run", "--to_torch", "--out", tmp_path / "back") == 0
-    assert_same_state(tmp_path / "back" / "SARNN.pth", path)
+    assert_same_file(tmp_path / "back" / "SARNN.pth", path)
     assert run(path, "--out", tmp_path / "run", *flags) == 1
     assert "exists already" in capsys.readouterr().err
 

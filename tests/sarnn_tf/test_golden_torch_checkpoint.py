@@ -23,6 +23,7 @@ from sarnn_tf.prediction import predict
 from sarnn_tf.pytorch.torch_checkpoint import read_pth
 from tests.sarnn_tf.sarnn_goldens import Recording, cases_of, cases_with, compare, images, load, stand_in
 from tests.sarnn_tf.test_golden_sarnn import passes
+from tests.sarnn_tf.torch_files import assert_same_file
 
 BOUNDS = (-1.0, 1.0)
 TINY_CLIP = {
@@ -77,12 +78,8 @@ def write(folder: Path, state: dict[str, np.ndarray], arguments: dict[str, float
 
 def there_and_back(path: Path, folder: Path) -> None:
     """Exports a converted run and holds the file against what it was converted from."""
-    ours, theirs = read_pth(export(folder, folder.with_name("back"))), read_pth(path)
-    assert list(ours.state) == list(theirs.state)
-    for name, value in theirs.state.items():
-        assert ours.state[name].dtype == value.dtype
-        np.testing.assert_array_equal(ours.state[name], value, name)
-    assert (ours.epoch, ours.train_loss, ours.test_loss) == (9, 0.25, 0.5)
+    assert read_pth(path).epoch == 9
+    assert_same_file(export(folder, folder.with_name("back")), path)
 
 
 @pytest.mark.parametrize("compiled", [False, True])

@@ -23,6 +23,7 @@ from sarnn_tf.pytorch.torch_checkpoint import read_pth, write_pth
 from sarnn_tf.pytorch.torch_layout import load_torch, to_torch
 from tests.golden.golden_weights import fill
 from tests.golden_files import manifest
+from tests.sarnn_tf.torch_files import assert_same_file
 
 TORCH_FILE = manifest("torch_sarnn_compiled.pth")
 STATE = {"w": np.arange(3, dtype=np.float32), "b": np.array(2, np.float32)}
@@ -46,12 +47,7 @@ def test_a_file_of_pytorch_comes_back_key_for_key(tmp_path):
     assert load_torch(model, checkpoint.state).ok
     written = to_torch(model, 10, 12, compiled=True)
     write_pth(tmp_path / "SARNN.pth", written, epoch=41, train_loss=0.5, test_loss=0.25)
-    found = read_pth(tmp_path / "SARNN.pth")
-    assert list(found.state) == list(checkpoint.state)
-    for name, value in checkpoint.state.items():
-        assert found.state[name].dtype == value.dtype
-        np.testing.assert_array_equal(found.state[name], value, name)
-    assert (found.epoch, found.train_loss, found.test_loss) == (41, 0.5, 0.25)
+    assert_same_file(tmp_path / "SARNN.pth", TORCH_FILE)
 
 
 @pytest.mark.parametrize("compiled", [False, True])
