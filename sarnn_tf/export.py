@@ -162,7 +162,8 @@ def described(loaded: LoadedSarnn, signature: StepSignature, kind: str) -> dict[
         "outputs": _arrays(signature.outputs, batch),
         "state": _arrays(signature.state, batch),
         "use": "Every step takes inputs and state, and answers outputs and the next step's state under the "
-        "same names. The state before an episode's first step is zeros.",
+        "same names. The state before an episode's first step is zeros. A joint that is to be seen as it was "
+        "predicted, whatever input_param, such as EIPL's gripper: hand its last answer in as measured.",
         "rate_hz": description.rate_hz,
         "images": {
             m.name: {

@@ -88,7 +88,7 @@ def run_at_rate(
       send_hz: how often to act with interpolated targets, a multiple of ``rate_hz`` (EIPL: 50 for 10); None
         for each target once, as it is.
       max_jump: how far a target may be from the last one and from the joints, in rad, for all joints or for
-        each.
+        each; infinity for what is no angle, such as a gripper's 0 to 1.
       max_age_s: with ``send_hz``, how long to hold a target when no new one comes; None for two periods.
       on_step: told what was seen and answered, on the thread of ``act``.
       clock, sleep: seconds.
