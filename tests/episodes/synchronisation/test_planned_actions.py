@@ -8,13 +8,7 @@ from episodes.synchronisation import actions
 from episodes.synchronisation.planning import plan_episodes
 from episodes.synchronisation.report import SyncError
 from episodes.synchronisation.settings import SyncSettings
-from tests.episodes.synchronisation.synthetic_recordings import (
-    MS,
-    START_NS,
-    camera,
-    every,
-    vectors,
-)
+from tests.episodes.synchronisation.synthetic_recordings import MS, START_NS, camera, every, vectors
 from tests.episodes.synchronisation.usual_recording import planned, swing, usual
 
 

@@ -7,14 +7,7 @@ from episodes.episode import GELSIGHT_LEFT
 from episodes.synchronisation.planning import plan_episodes
 from episodes.synchronisation.report import SyncError
 from episodes.synchronisation.settings import SyncSettings
-from tests.episodes.synchronisation.synthetic_recordings import (
-    MS,
-    START_NS,
-    S,
-    arm,
-    every,
-    marks,
-)
+from tests.episodes.synchronisation.synthetic_recordings import MS, START_NS, S, arm, every, marks
 from tests.episodes.synchronisation.usual_recording import usual, without
 
 

@@ -22,13 +22,7 @@ from tests.episodes.synchronisation.synthetic_recordings import (
     joint_messages,
     recording,
 )
-from tests.episodes.synchronisation.usual_recording import (
-    WIDE,
-    planned,
-    swing,
-    usual,
-    without,
-)
+from tests.episodes.synchronisation.usual_recording import WIDE, planned, swing, usual, without
 
 
 class TestBeginAndEnd:
