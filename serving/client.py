@@ -77,6 +77,13 @@ def _mapped(change: Callable[[Any], Any], named: Mapping[str, Any] | None) -> di
     return None if named is None else {name: change(value) for name, value in named.items()}
 
 
+def _plain(value: Any) -> Any:
+    """Arrays and numpy's numbers, also within lists, as JSON has them."""
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
 def _png(image: Any) -> bytes:
     # Written by hand, so that a robot's client needs no image library. PNG specification, chapters 5
     # and 11: signature, IHDR (bits, 2 for RGB and 0 for gray), IDAT with filter 0 before each row, IEND.
@@ -176,9 +183,9 @@ class PolicyClient:
             "client_id": client_id,
             "reset": reset or None,
             "images": _mapped(encode_image, images),
-            "observations": _mapped(lambda a: a.tolist() if hasattr(a, "tolist") else a, observations),
+            "observations": _mapped(_plain, observations),
             "joint_names": None if joint_names is None else list(joint_names),
-            "input_param": input_param,
+            "input_param": _plain(input_param),
             "attention_points": attention_points or None,
         }
         headers = {} if deadline_ms is None else {"X-Request-Timeout-Ms": str(deadline_ms)}

@@ -1,6 +1,7 @@
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 import requests
 from serving_testing import png
@@ -64,6 +65,27 @@ def test_fields_headers_and_timeouts() -> None:
     assert (asked["method"], asked["url"], asked["timeout"]) == ("POST", "http://server/predict", (2, 7))
     assert set(asked["json"]) == {"image", "action", "food_type"}  # What was not given is not sent.
     assert asked["headers"] == {"Authorization": "Bearer sesame", "X-Request-Timeout-Ms": "900"}
+
+
+def test_numbers_of_numpy_are_sent_wherever_they_stand() -> None:
+    client, script, _ = make(answer())
+    joints = np.array([0.5, -1.0], np.float32)
+    client.predict(
+        text="go",
+        observations={
+            "a": joints,
+            "b": list(joints),
+            "c": [tuple(joints), joints],
+            "d": joints[0],
+            "e": [1, 2],
+        },
+        input_param=joints[0],
+        joint_names=np.array(["elbow", "wrist"]),
+    )
+    sent = json.loads(json.dumps(script.asked[0]["json"]))
+    pair = [0.5, -1.0]
+    assert sent["observations"] == {"a": pair, "b": pair, "c": [pair, pair], "d": 0.5, "e": [1, 2]}
+    assert (sent["input_param"], sent["joint_names"]) == (0.5, ["elbow", "wrist"])
 
 
 def test_busy_server_is_asked_again_when_it_says() -> None:
