@@ -26,6 +26,9 @@ from sarnn_tf.motion.targets import MAX_JUMP, JumpGuard, LinearInterpolation
 
 Observation = Mapping[str, Any]
 
+# Recorded rates are measured ones: 9.98 Hz is meant to be 10.
+_RATE_TOLERANCE = 0.05
+
 
 class StaleTargetError(RuntimeError):
     """No new target came for too long."""
@@ -82,7 +85,7 @@ def run_at_rate(
         session, which goes on with its own episode and is not asked beforehand.
       sense: the observation, without a batch axis; with ``joint_positions`` [P] rad.
       act: sends joints, float32 [P] rad. Never called again after an exception.
-      rate_hz: steps a second; the model expects ``spec.control_hz``.
+      rate_hz: steps a second; the model expects ``spec.control_hz``, and another rate is warned of.
       steps: how many to answer; None for no limit.
       stop: asked before every step; the target of the step before is still reached.
       send_hz: how often to act with interpolated targets, a multiple of ``rate_hz`` (EIPL: 50 for 10); None
@@ -110,6 +113,7 @@ def run_at_rate(
     guard = JumpGuard(max_jump)
     session: Stepper
     if isinstance(policy, Policy):
+        _check_rate(policy.spec.control_hz, rate_hz)
         Session(policy).step(sense())
         session = Session(policy)
     else:
@@ -131,6 +135,16 @@ def run_at_rate(
         error.add_note(f"The run until then: {run.report}")
         raise
     return run.report
+
+
+def _check_rate(trained_hz: float | None, rate_hz: float) -> None:
+    if trained_hz and not math.isclose(rate_hz, trained_hz, rel_tol=_RATE_TOLERANCE):
+        logging.warning(
+            "A step of the policy's training took 1/%g s: at another rate it moves faster or slower, and its "
+            "memory fits less well. Received: rate_hz=%g",
+            trained_hz,
+            rate_hz,
+        )
 
 
 class _Grid:

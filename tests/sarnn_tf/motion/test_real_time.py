@@ -2,6 +2,7 @@
 an error."""
 
 import concurrent.futures
+import functools
 import math
 import threading
 from collections.abc import Callable
@@ -17,7 +18,13 @@ from sarnn_tf.description import JOINTS
 from sarnn_tf.motion.gripper import gripper_closed
 from sarnn_tf.motion.real_time import RunReport, StaleTargetError, run_at_rate
 from sarnn_tf.motion.targets import JumpError, JumpGuard, LinearInterpolation
+from sarnn_tf.serving_policy import SarnnPolicy
 from tests.sarnn_tf.sarnn_policies import frames, make_policy
+
+
+@functools.cache
+def one_policy() -> SarnnPolicy:
+    return make_policy("sarnn")
 
 
 class Clock:
@@ -270,6 +277,16 @@ def test_a_policy_is_compiled_before_the_clock_starts_and_asked_on_its_own_threa
     assert steps == [1, 2, 3]  # The step beforehand left no trace.
     assert counts == [0, 1, 1, 1]
     assert len(threads) == 2
+
+
+@pytest.mark.parametrize(("rate_hz", "warned"), [(10.0, False), (9.9, False), (5.0, True), (20.0, True)])
+def test_another_rate_than_the_trainings_is_warned_of(
+    rate_hz: float, warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    policy, clock = one_policy(), Clock()
+    observation = {name: value[0] for name, value in frames(policy.description, 1).items()}
+    run_at_rate(policy, lambda: observation, lambda _: None, rate_hz, steps=0, clock=clock, sleep=clock.sleep)
+    assert ("took 1/10 s" in caplog.text) == warned
 
 
 @pytest.mark.parametrize(
