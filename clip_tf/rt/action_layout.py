@@ -34,7 +34,9 @@ class ActionLayout:
       rotation: ``euler`` (angles about x, y, z), ``quaternion`` (x, y, z, w), or ``none``.
       rotation_path: of the column with the rotation; None for the numbers after the position.
       rotation_start: as ``start``, for ``rotation_path``.
-      poses: the numbers are poses, and a move is the difference to the next step's; the last has none.
+      poses: the numbers are poses, and a move is the difference to the next step's; the last has none. A
+        gripper beside poses that were reached has changed when its step begins: ``gripper_change`` must be
+        ``next_step`` then.
       first_step: steps before it have no action.
       gripper_path: of the gripper's column; None for an arm without one, which stays open.
       gripper_index: which of its numbers; negative counts from the end.

@@ -1,13 +1,14 @@
 """Samples of RLDS episodes, their supervision derived from the recorded actions."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import gin
 import numpy as np
 import tensorflow as tf
 from absl import logging
+from tqdm import tqdm
 
 from clip_tf.rt import samples
 from clip_tf.rt.action_layout import ActionLayout
@@ -29,41 +30,55 @@ class RldsSamples:
     def __init__(
         self,
         source: RldsSplit,
-        held_out: frozenset[str],
+        hold_out: Callable[[list[str]], frozenset[str]],
         supervision: RecordedSupervision,
         image_key: str,
         instruction_key: str,
         paraphrases: bool,
     ) -> None:
-        """Reads the actions of all episodes once; see ``open_rlds_samples``."""
+        """Reads the actions of all episodes once; see ``open_rlds_samples``.
+
+        ``hold_out`` says which of the episodes' ids are held out.
+        """
         self._source = source
-        self._held_out = held_out
         self._supervision = supervision
         self._image_key = image_key
         self._instruction_key = instruction_key
         self._paraphrases = paraphrases
         classes = len(supervision.vocabulary)
-        self._counts = {part: np.zeros(classes, np.int64) for part in samples.PARTS}
-        steps, total, told = 0, 0, hashlib.sha256()
-        for episode_id, columns in source.read([instruction_key, *supervision.layout.columns]):
+        counts: list[tuple[str, np.ndarray]] = []
+        steps, told = 0, hashlib.sha256()
+        episodes = source.read(list(dict.fromkeys([instruction_key, *supervision.layout.columns])))
+        for episode_id, columns in tqdm(
+            episodes, desc="deriving supervision", total=source.num_episodes, unit="episode"
+        ):
             try:
                 labels = self._labels(columns)
             except ValueError as error:
                 raise ValueError(f"{source.name}, episode {episode_id!r}: {error}") from error
-            total += int((labels != NONE).sum())
             steps += len(labels)
             told.update(f"{episode_id!r} {labels.tolist()}".encode())
             told.update(repr(columns[instruction_key].tolist()).encode())
-            self._counts[self._part(episode_id)] += np.bincount(labels[labels != NONE], minlength=classes)
+            counts.append((episode_id, np.bincount(labels[labels != NONE], minlength=classes)))
+        self._held_out = hold_out([episode_id for episode_id, _ in counts])
+        self._counts = {part: np.zeros(classes, np.int64) for part in samples.PARTS}
+        for episode_id, found in counts:
+            self._counts[self._part(episode_id)] += found
+        total = sum(int(found.sum()) for found in self._counts.values())
         logging.info("%s: %d of %d steps say a class.", source.name, total, steps)
         # Images are not read for this: one that is replaced by another of its size goes unnoticed.
-        data = (source.fingerprint, told.hexdigest(), sorted(held_out), image_key)
+        data = (source.fingerprint, told.hexdigest(), sorted(self._held_out), image_key)
         how = (supervision.layout, supervision.vocabulary.phrases, paraphrases)
         self._fingerprint = hashlib.sha256(repr((*data, *how)).encode()).hexdigest()
 
     @property
     def fingerprint(self) -> str:
         return self._fingerprint
+
+    @property
+    def held_out(self) -> frozenset[str]:
+        """The ids of the episodes that are held out."""
+        return self._held_out
 
     @property
     def is_fixed(self) -> bool:
@@ -181,19 +196,20 @@ def open_rlds_samples(
     if layout is None:
         layout = make_action_layout() if oxe_name is None else make_action_layout(oxe_name)
     check_paths(source, layout, image_key, instruction_key)
-    ids = [episode_id for episode_id, _ in source.read([instruction_key])]
-    if validation_episodes is not None:
-        held_out = splits.hold_out_by_hash(ids, validation_episodes, salt)
-    else:
-        held_out = frozenset(_held_out(ids, validation_fraction, salt))
+
+    def hold_out(ids: list[str]) -> frozenset[str]:
+        if validation_episodes is not None:
+            return splits.hold_out_by_hash(ids, validation_episodes, salt)
+        return frozenset(_held_out(ids, validation_fraction, salt))
+
     supervision = RecordedSupervision(layout, vocabulary)
-    opened = RldsSamples(source, held_out, supervision, image_key, instruction_key, paraphrases)
+    opened = RldsSamples(source, hold_out, supervision, image_key, instruction_key, paraphrases)
     for part in samples.PARTS:
         if not opened.counts(part).sum():
             raise ValueError(
                 f"{source.name}: the part {part!r} must have a step that says a class. Hold other or more "
-                f"episodes out, or look at the action layout. Received: none, {len(held_out)} of "
-                f"{len(set(ids))} episodes held out"
+                f"episodes out, or look at the action layout. Received: none, {len(opened.held_out)} of "
+                f"{source.num_episodes} episodes held out"
             )
     return opened
 

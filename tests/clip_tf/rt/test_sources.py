@@ -16,6 +16,7 @@ from clip_tf.rt.rlds_data import open_rlds_samples
 from clip_tf.rt.vocabulary import make_vocabulary
 from clip_tf.rt.webdataset_data import open_webdataset, read_shard
 from episodes import splits
+from episodes.rlds import RldsSplit
 from tests.clip_tf.rt.clip_rt_data import VOCABULARY, picture, png, write_csv, write_episodes
 
 
@@ -118,6 +119,17 @@ def test_rlds_of_another_layout(tmp_path):
         open_rlds_samples(folder, VOCABULARY, validation_episodes=2, layout=ActionLayout(gripper_index=7))
     with pytest.raises(ValueError, match="no step feature"):
         open_rlds_samples(folder, VOCABULARY, image_key="observation/other")
+
+
+def test_rlds_is_read_once_before_the_training(tmp_path, monkeypatch):
+    """With its images, which lie among the actions: a pass over a large data set takes long."""
+    folder, asked, real = write_episodes(tmp_path), [], RldsSplit.read
+    monkeypatch.setattr(
+        RldsSplit, "read", lambda self, paths, **how: (asked.append(paths), real(self, paths))[1]
+    )
+    opened = open_rlds_samples(folder, VOCABULARY, validation_episodes=2)
+    assert [paths for paths in asked if paths] == [["language_instruction", "action"]]
+    assert len(opened.held_out) == 2
 
 
 def test_rlds_that_says_nothing(tmp_path):
