@@ -83,7 +83,9 @@ def pointer(root: str | Path, name: str) -> dict[str, Any] | None:
     content = files.read_json(path)
     folder = content.get("folder") if isinstance(content, dict) else None
     if not isinstance(folder, str) or not _STEP_FOLDER.fullmatch(folder):
-        raise ValueError(f"{path} must name a checkpoint as 'folder': 'step-00000001' or a later one. Received: {content!r}")
+        raise ValueError(
+            f"{path} must name a checkpoint as 'folder': 'step-00000001' or a later one. Received: {content!r}"
+        )
     return content
 
 
