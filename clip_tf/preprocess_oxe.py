@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 import webdataset as wds
 from PIL import Image
 from tqdm import tqdm
@@ -43,7 +44,7 @@ from clip_tf.rt.webdataset_data import MIXTURE, VOCABULARY, check_same_vocabular
 from core import files
 from episodes.rlds import RldsSplit, open_rlds
 
-_QUALITY = 95
+_QUALITY, _DECODED_AT_ONCE = 95, 32
 _KEYS = ("name", "directory", "weight", "split", "oxe_name", "image_key", "instruction_key")
 _FIELDS = (*_KEYS, *LAYOUT_FIELDS)
 _EXAMPLE = '{"datasets": [{"name": "bridge_orig", "directory": "bridge_orig/1.0.0", "weight": 1.0}, …]}'
@@ -135,25 +136,32 @@ def labelled_steps(
       ValueError: an episode does not fit; the message names it.
     """
     paths = dict.fromkeys([member.image_key, member.instruction_key, *member.layout.columns])
-    for episode_id, columns in source.read(tuple(paths)):
+    for episode_id, columns in source.read(tuple(paths), decode=False):
         try:
             labels = supervision.labels(columns)
             instructions = instruction_texts(columns[member.instruction_key])
         except ValueError as error:
             raise ValueError(f"{source.name}, episode {episode_id!r}: {error}") from error
-        for step in np.flatnonzero(labels != NONE):
-            if instructions[step]:
-                key = f"{seed}/{episode_id}@{step}"
-                yield (
-                    episode_id,
-                    int(step),
-                    {
-                        "image": columns[member.image_key][step],
-                        "instruction": instructions[step],
-                        "supervision": supervision.wording(int(labels[step]), key),
-                        "label": int(labels[step]),
-                    },
-                )
+        told = [step for step in np.flatnonzero(labels != NONE).tolist() if instructions[step]]
+        images = _decoded(source, member.image_key, columns[member.image_key], told)
+        for step, image in zip(told, images, strict=True):
+            yield (
+                episode_id,
+                step,
+                {
+                    "image": image,
+                    "instruction": instructions[step],
+                    "supervision": supervision.wording(int(labels[step]), f"{seed}/{episode_id}@{step}"),
+                    "label": int(labels[step]),
+                },
+            )
+
+
+def _decoded(source: RldsSplit, path: str, column: np.ndarray, steps: Sequence[int]) -> Iterator[np.ndarray]:
+    """The images of some steps, a few at a time: whole episodes need not fit in memory."""
+    for start in range(0, len(steps), _DECODED_AT_ONCE):
+        some = tf.constant(column[steps[start : start + _DECODED_AT_ONCE]])
+        yield from source.decode_images(path, some).numpy()
 
 
 def write_shards(

@@ -8,10 +8,12 @@ import pytest
 from clip_tf import preprocess_oxe
 from clip_tf.rt import samples
 from clip_tf.rt.paraphrases import all_wordings
+from clip_tf.rt.pipeline import decode_rgb
 from clip_tf.rt.shard_index import read_index
 from clip_tf.rt.vocabulary import load_vocabulary, make_vocabulary
 from clip_tf.rt.webdataset_data import open_webdataset, read_shard
-from tests.clip_tf.rt.clip_rt_data import write_episodes
+from episodes.rlds import RldsSplit
+from tests.clip_tf.rt.clip_rt_data import COLOURS, write_episodes
 from tests.shared_data import shared
 
 
@@ -80,6 +82,26 @@ def check_index(folder, source):
     with pytest.raises(ValueError, match="must be an index of shards"):
         read_index(folder / "one")
     (folder / "one" / "index.json").unlink()
+
+
+def test_a_few_images_are_decoded_at_a_time(tmp_path, monkeypatch):
+    """Only those of steps that say a class; a long episode's would fill the memory."""
+    write_episodes(tmp_path, episodes=2)
+    sizes, real = [], RldsSplit.decode_images
+    monkeypatch.setattr(preprocess_oxe, "_DECODED_AT_ONCE", 3)
+    monkeypatch.setattr(
+        RldsSplit,
+        "decode_images",
+        lambda self, path, some: (sizes.append(len(some)), real(self, path, some))[1],
+    )
+    mixture = write_mixture(tmp_path, {"name": "one", "directory": "tiny", "oxe_name": None})
+    assert run(mixture, tmp_path / "out", "--image_size", "0") == 0
+    assert sizes == [3, 1, 3, 1]
+    (shard,) = (tmp_path / "out" / "one").glob("*.tar")
+    for sample in read_shard(shard, 50):
+        label = {6: 1, 22: 2, 46: 3, 48: 0}[sample["cls"]]
+        means = decode_rgb(sample["image"], "").mean(axis=(0, 1))
+        np.testing.assert_allclose(means, COLOURS[label], atol=25)
 
 
 def test_only_what_the_mixture_names_is_trained_on(tmp_path):
