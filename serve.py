@@ -74,9 +74,12 @@ def main(argv: list[str]) -> None:
         )
     except ValueError as error:
         raise app.UsageError(f"--model {_MODEL.value}: {error}") from error
-    status = server.run(
-        load_policy, checkpoint, settings, host=_HOST.value, port=_PORT.value, threads=_THREADS.value
-    )
+    try:
+        status = server.run(
+            load_policy, checkpoint, settings, host=_HOST.value, port=_PORT.value, threads=_THREADS.value
+        )
+    except OSError as error:
+        sys.exit(f"--host {_HOST.value} --port {_PORT.value} cannot be listened on: {error}")
     sys.exit(status)
 
 

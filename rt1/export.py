@@ -60,7 +60,9 @@ def export_checkpoint(checkpoint: str | Path, out: str | Path) -> Path:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command."""
-    parser = argparse.ArgumentParser(prog="python -m rt1.export", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m rt1.export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--checkpoint", required=True, help="checkpoint folder, or a run's folder (its best)")
     parser.add_argument("--out", required=True, help="folder to write")
     options = parser.parse_args(arguments)

@@ -113,7 +113,11 @@ def report(policy: RT1Policy, data: Any, out: Path) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command."""
-    parser = argparse.ArgumentParser(prog="python -m rt1.open_loop", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m rt1.open_loop",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--checkpoint", required=True, help="checkpoint folder, or a run's folder (its best)")
     parser.add_argument("--data_dir", required=True, help="RLDS TFRecords")
     parser.add_argument("--config_file", required=True, help="the gin file of the training run")

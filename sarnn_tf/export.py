@@ -209,7 +209,11 @@ def _arrays(arrays: Sequence[Array], batch: int | str) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns 0, or 1 where something could not be read, written or did not agree."""
-    parser = argparse.ArgumentParser(prog="python -m sarnn_tf.export", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m sarnn_tf.export",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--checkpoint", required=True, help="checkpoint folder, or a run's folder (its best)")
     parser.add_argument("--clip", help="folder of the frozen CLIP; default: clip/ beside the checkpoint")
     parser.add_argument("--out", required=True, help="folder to write; it must not exist")

@@ -217,7 +217,11 @@ def in_words(errors: Mapping[str, Any]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns 0, or 1 where something could not be read or written."""
-    parser = argparse.ArgumentParser(prog="python -m sarnn_tf.offline", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m sarnn_tf.offline",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--checkpoint", required=True, help="checkpoint folder, or a run's folder (its best)")
     parser.add_argument("--clip", help="folder of the frozen CLIP; default: clip/ beside the checkpoint")
     parser.add_argument("--data_dir", required=True, help="RLDS TFRecords, NPZ episodes, or EIPL's arrays")

@@ -15,6 +15,7 @@ import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import gin
 import numpy as np
@@ -37,8 +38,9 @@ from sarnn_tf.preparation import from_unit, prepare_images, to_unit
 INPUT_PARAM, PREDICTED_JOINTS, ATTENTION_POINTS = "input_param", "predicted_joints", "attention_points"
 STEP = "step"
 _CACHED_INSTRUCTIONS = 256
-# No joint is there, in whatever unit; far larger numbers overflow within the network.
-_LARGEST_JOINT = 1e6
+# So many times its range in the training, and at least that many rad, no joint leaves it by: it is of another
+# unit, or of another robot.
+_RANGES = 3.0
 
 
 class SarnnPolicy:
@@ -102,8 +104,8 @@ class SarnnPolicy:
             ATTENTION_POINTS: {m.name: m.k_dim for m in description.modalities},
         }
         self._spec = dataclasses.replace(spec, details=details)
-        # A program for each batch size: with static shapes the convolutions are the fastest.
-        self._step = tf.function(self._compute)
+        # One for each batch size: with static shapes the convolutions are the fastest.
+        self._programs: dict[int, Any] = {}
         self._text = functools.lru_cache(_CACHED_INSTRUCTIONS)(self._encode_text)
 
     @property
@@ -121,7 +123,7 @@ class SarnnPolicy:
     @property
     def programs(self) -> int:
         """How many programs were compiled: one for each batch size that was asked for."""
-        return self._step.experimental_get_tracing_count()
+        return sum(program.experimental_get_tracing_count() for program in self._programs.values())
 
     def initial_state(self, n: int) -> dict[str, np.ndarray]:
         """Zeros.
@@ -182,7 +184,9 @@ class SarnnPolicy:
         n = len(joints)
         images = {m.name: self._images(observations, m, n) for m in self._description.modalities}
         d = self._description
-        output, next_state = self._step(
+        if n not in self._programs:
+            self._programs[n] = tf.function(self._compute)
+        output, next_state = self._programs[n](
             {name: tf.constant(image) for name, image in images.items()},
             tf.constant(normalize(joints, self._bounds, d.vmin, d.vmax)),
             self._texts(observations, n),
@@ -240,9 +244,15 @@ class SarnnPolicy:
                 f"{JOINTS} must be numbers [n, {count}] in the order {self._description.joint_names}. "
                 f"Received: {joints.dtype} {list(joints.shape)}"
             )
-        if not (np.abs(joints.astype(np.float64)) <= _LARGEST_JOINT).all():
+        low, high = np.asarray(self._bounds, np.float64)
+        reach = _RANGES * np.maximum(high - low, 1.0)
+        near = (joints >= low - reach) & (joints <= high + reach)
+        if not near.all():
+            wrong = int(np.flatnonzero(~near.all(axis=0))[0])
             raise ValueError(
-                f"{JOINTS} must be finite, and within {_LARGEST_JOINT:g} of 0. Received: {joints.tolist()}"
+                f"{JOINTS} must be finite, in rad (grippers in their own unit), and near the training's: "
+                f"{self._description.joint_names[wrong]!r} was in [{low[wrong]:.4g}, {high[wrong]:.4g}]. "
+                f"Received: {joints.tolist()}"
             )
         return joints.astype(np.float32)
 

@@ -7,6 +7,7 @@ Example:
 """
 
 import base64
+import math
 import random
 import struct
 import time
@@ -75,6 +76,20 @@ def encode_image(image: Any) -> str:
 
 def _mapped(change: Callable[[Any], Any], named: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return None if named is None else {name: change(value) for name, value in named.items()}
+
+
+def _numbers(named: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    plain = _mapped(_plain, named)
+    for name, value in (plain or {}).items():
+        if not _finite(value):
+            raise PolicyClientError(f"observations.{name} must be finite. Received: {value}")
+    return plain
+
+
+def _finite(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(map(_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _plain(value: Any) -> Any:
@@ -183,7 +198,7 @@ class PolicyClient:
             "client_id": client_id,
             "reset": reset or None,
             "images": _mapped(encode_image, images),
-            "observations": _mapped(_plain, observations),
+            "observations": _numbers(observations),
             "joint_names": None if joint_names is None else list(joint_names),
             "input_param": _plain(input_param),
             "attention_points": attention_points or None,

@@ -5,11 +5,14 @@ import functools
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from core import checkpoint_folder
 from core.policy import Policy
+from core.spec import PolicySpec
 
 # Takes the checkpoint folder (Path) and, by keyword, what a model offers beside.
 LoadPolicy = Callable[..., Policy]
@@ -50,7 +53,21 @@ def find_model(name: str) -> ModelModule:
     module = importlib.import_module(MODELS[name])
     if not callable(getattr(module, "load_policy", None)):
         raise ValueError(f"{MODELS[name]} must offer load_policy(folder). Received: a module without it")
-    return ModelModule(module.load_policy, getattr(module, "evaluation_metrics", None))
+    return ModelModule(_of_model(name, module.load_policy), getattr(module, "evaluation_metrics", None))
+
+
+def _of_model(name: str, load_policy: LoadPolicy) -> LoadPolicy:
+    """Refuses checkpoints that say they are another model's."""
+
+    @functools.wraps(load_policy)
+    def load(folder: Path, **options: Any) -> Policy:
+        path = Path(folder) / checkpoint_folder.SPEC
+        said = PolicySpec.load(path).model if path.is_file() else name
+        if said != name and said in MODELS:
+            raise ValueError(f"{folder} is of --model={said}. Received: --model={name}")
+        return load_policy(folder, **options)
+
+    return load
 
 
 def with_options(load_policy: LoadPolicy, **options: Any) -> LoadPolicy:

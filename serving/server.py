@@ -92,6 +92,11 @@ def run(
             warm_up(model, settings.batch_sizes, settings.warm_up_samples)
             engine.swap(model)
             logging.info("Serving %s.", model.id)
+        except (ValueError, FileNotFoundError) as error:
+            # What a checkpoint or a flag has wrong, in its own words.
+            logging.error("%s does not load: %s", checkpoint, error)
+            failed.set()
+            stop.set()
         except Exception:
             logging.exception("%s does not load.", checkpoint)
             failed.set()

@@ -330,7 +330,12 @@ def path_under(root: Path, path: str, field: str) -> Path:
     except OSError as error:
         raise errors.invalid_field("A path is needed.", field) from error
     if not is_folder:
-        raise errors.ApiError(404, "no_such_checkpoint", "There is no such folder.", field)
+        raise errors.ApiError(
+            404,
+            "no_such_checkpoint",
+            f"There is no folder {path!r}; relative paths begin at the models root.",
+            field,
+        )
     return resolved
 
 

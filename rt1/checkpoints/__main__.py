@@ -15,7 +15,11 @@ from rt1.checkpoints.load import Inspection, inspect
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns 0 where the checkpoint loads, 1 where it does not."""
-    parser = argparse.ArgumentParser(prog="python -m rt1.checkpoints", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m rt1.checkpoints",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("inspect", help="say what a checkpoint is and whether it would load")
     command.add_argument("path", help="prefix, .index file, folder, SavedModel or checkpoint folder")

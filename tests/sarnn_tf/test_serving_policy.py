@@ -254,6 +254,8 @@ def test_words_matter() -> None:
         ({JOINTS: np.array([[0, np.nan, 0]])}, "joint_positions must be finite"),
         ({JOINTS: np.array([[0, 1e300, 0]])}, "joint_positions must be finite"),
         ({JOINTS: np.full((1, 3), 3e38, np.float32)}, "joint_positions must be finite"),
+        ({JOINTS: np.array([[0.2, 1.0, 114.6]])}, r"in rad .* 'wrist' was in \[2, 2\]"),
+        ({JOINTS: np.array([[-40, 90, 115]])}, r"in rad .* 'shoulder' was in \[-1, 1\]"),
         ({"depth": np.zeros((1, 9, 9), np.uint8)}, r"depth must be uint16 \[1, 'h', 'w'\]"),
         ({"depth": np.zeros((1, 9, 9, 3), np.uint16)}, "depth must be uint16"),
         ({"depth": np.zeros((1, 0, 9), np.uint16)}, "depth must be uint16"),

@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import pytest
 from fake_policies import FakeArmPolicy, FakeFoodPolicy, evaluation_metrics, write_checkpoint
 from serving_testing import png
 
-from core import files
+from core import checkpoint_folder, files
 from serving import batch_inference, registry
 from serving.batch_inference import Item
 from serving.model import make_model
@@ -129,6 +130,16 @@ def test_no_images(tmp_path: Path) -> None:
 def test_registry() -> None:
     with pytest.raises(ValueError, match="rt1"):
         registry.find_model("gpt")
+
+
+def test_a_checkpoint_of_another_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_checkpoint(tmp_path / "run")
+    monkeypatch.setitem(registry.MODELS, "fake", "fake_policies")
+    folder = checkpoint_folder.resolve(tmp_path / "run")
+    said = registry.find_model("fake").load_policy(folder).spec
+    dataclasses.replace(said, model="clip_sarnn").save(folder / checkpoint_folder.SPEC)
+    with pytest.raises(ValueError, match="is of --model=clip_sarnn. Received: --model=fake"):
+        registry.find_model("fake").load_policy(folder)
 
 
 @pytest.mark.parametrize(("broken", "status"), [(False, 0), (True, 1)])

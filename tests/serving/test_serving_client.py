@@ -178,3 +178,11 @@ def test_other_endpoints() -> None:
     assert script.asked[4]["json"]["enable_dropout"] is False
     with pytest.raises(ValueError, match="attempts"):
         PolicyClient(attempts=0)
+
+
+@pytest.mark.parametrize("value", [float("nan"), np.float32("inf"), [[0.0, -np.inf]], np.array([0, np.nan])])
+def test_numbers_that_json_has_no_word_for_are_named(value: Any) -> None:
+    client, script, _ = make()
+    with pytest.raises(PolicyClientError, match=r"observations\.joints must be finite. Received"):
+        client.predict(text="go", observations={"joints": value, "other": [1, 2.5]})
+    assert script.asked == []

@@ -183,6 +183,21 @@ def test_checkpoint_that_does_not_load_ends_the_process(tmp_path: Path) -> None:
     assert "layer 3 are missing" in "".join(running.log)
 
 
+def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = subprocess.run(
+            [sys.executable, ROOT / "serve.py", f"--checkpoint={tmp_path}", f"--port={port}"],
+            capture_output=True,
+            text=True,
+        )
+    assert done.returncode == 1
+    assert f"--port {port} cannot be listened on" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_too_few_threads_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="threads must exceed queue_size"):
         server.run(lambda _: None, tmp_path, Settings(queue_size=8), threads=8)  # type: ignore[arg-type, return-value]
