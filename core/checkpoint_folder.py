@@ -84,7 +84,8 @@ def pointer(root: str | Path, name: str) -> dict[str, Any] | None:
     folder = content.get("folder") if isinstance(content, dict) else None
     if not isinstance(folder, str) or not _STEP_FOLDER.fullmatch(folder):
         raise ValueError(
-            f"{path} must name a checkpoint as 'folder': 'step-00000001' or a later one. Received: {content!r}"
+            f"{path} must name a checkpoint as 'folder': 'step-00000001' or a later one. "
+            f"Received: {content!r}"
         )
     return content
 
