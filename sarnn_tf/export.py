@@ -95,8 +95,8 @@ def export(
         if not differences[worst] <= tolerance:
             raise ExportError(
                 f"The exported file must answer as the model within {tolerance:g}, on noise of any of "
-                f"{_ATTEMPTS} seeds; nothing was written. Where only attention points differ, rounding may have "
-                "moved one at the model's low temperature: another --seed tells. "
+                f"{_ATTEMPTS} seeds; nothing was written. Where only attention points differ, rounding may "
+                "have moved one at the model's low temperature: another --seed tells. "
                 f"Received: {worst} differs by {differences[worst]:g}"
             )
         checked = {"steps": len(SHARES), "tolerance": tolerance, "largest_differences": differences}
