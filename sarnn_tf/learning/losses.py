@@ -27,7 +27,7 @@ class LossWeights:
             raise ValueError(f"Loss weights must be >= 0 and finite. Received: {self}")
 
 
-def mean_over_real(errors: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
+def mean_over_real(errors: tf.Tensor, real: tf.Tensor, sequences: tf.Tensor | None = None) -> tf.Tensor:
     """The mean over the real steps of each sequence, then over the sequences that have any.
 
     So every sequence counts as much as alone, however much it was padded beside a longer one.
@@ -35,20 +35,22 @@ def mean_over_real(errors: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
     Args:
       errors: [b, n], 0 or more.
       real: bool [b, n].
+      sequences: bool [b, m], any True in those that count, as 0 where ``real`` has no step; None: ``real``.
 
     Returns:
       A scalar; 0 where nothing is real.
     """
     # Not errors * real: an error of padding may be infinite, and inf · 0 is not 0.
-    return tf.reduce_sum(tf.where(real, errors * shares_of_real(real), 0.0))
+    return tf.reduce_sum(tf.where(real, errors * shares_of_real(real, sequences), 0.0))
 
 
-def shares_of_real(real: tf.Tensor) -> tf.Tensor:
+def shares_of_real(real: tf.Tensor, sequences: tf.Tensor | None = None) -> tf.Tensor:
     """What each step counts in ``mean_over_real``: bool [b, n] to float32 [b, n], 0 for padding."""
     steps = tf.cast(real, tf.float32)
     counts = tf.reduce_sum(steps, axis=1, keepdims=True)
-    sequences = tf.reduce_sum(tf.cast(counts > 0, tf.float32))
-    return steps / (tf.maximum(counts, 1.0) * tf.maximum(sequences, 1.0))
+    counted = tf.reduce_any(real if sequences is None else sequences, axis=1)
+    number = tf.reduce_sum(tf.cast(counted, tf.float32))
+    return steps / (tf.maximum(counts, 1.0) * tf.maximum(number, 1.0))
 
 
 def squared_error(predicted: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
@@ -109,9 +111,10 @@ def joint_error(predicted: tf.Tensor, joints: tf.Tensor, real: tf.Tensor) -> tf.
 
 
 def point_error(encoder_points: tf.Tensor, decoder_points: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
-    """One modality's point loss; arguments as of ``sequence_losses``."""
+    """One modality's point loss, 0 of sequences of two steps; arguments as of ``sequence_losses``."""
+    errors = squared_error(decoder_points[:, :-1], encoder_points[:, 1:])
     # The points of the last step are found by nobody: alone, its sequence would end before it.
-    return mean_over_real(squared_error(decoder_points[:, :-1], encoder_points[:, 1:]), real[:, 2:])
+    return mean_over_real(errors, real[:, 2:], real[:, 1:])
 
 
 def gathered(

@@ -34,7 +34,7 @@ def losses_and_gradients(
 def test_sequences_of_different_length_count_as_each_alone() -> None:
     model = Sarnn(3, rec_dim=6, k_dim=2, temperature=1e-1, seed=1)
     rng = np.random.default_rng(0)
-    lengths = (7, 3, 5)
+    lengths = (7, 3, 5, 2)  # The last has no point loss.
     images = [rng.random((n, 12, 14, 3), np.float32) for n in lengths]
     joints = [rng.random((n, 3), np.float32) for n in lengths]
     alone = [losses_and_gradients(model, i[None], j[None], None) for i, j in zip(images, joints, strict=True)]
@@ -60,6 +60,8 @@ def test_sequences_without_a_real_step_do_not_count() -> None:
     errors = tf.constant([[1.0, 3.0], [5.0, 9.0], [7.0, 7.0]])
     real = tf.constant([[True, True], [True, False], [False, False]])
     assert float(mean_over_real(errors, real)) == pytest.approx((2 + 5) / 2)
+    every = tf.ones([3, 4], tf.bool)
+    assert float(mean_over_real(errors, real, every)) == pytest.approx((2 + 5 + 0) / 3)
 
 
 def points_and_images(names: tuple[str, ...]) -> tuple[dict, dict]:
