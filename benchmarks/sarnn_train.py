@@ -142,7 +142,10 @@ def run(command: Sequence[str]) -> dict[str, Any]:
       RuntimeError: it failed; the message holds the end of what it said.
     """
     began, busy_before, ours_before = time.perf_counter(), busy_seconds(), children_seconds()
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise RuntimeError(f"The interpreter must be there. Received: {command[0]}") from error
     if done.returncode:
         raise RuntimeError(f"A side of the benchmark failed. Received: {done.stderr.strip()[-2000:]}")
     others = None
@@ -274,9 +277,12 @@ def main() -> None:
         sys.stdout.write(json.dumps(measure_ours(cases[0], options.repeats, options.threads)) + "\n")
         return
     for case in cases:
-        found = compare(
-            case, options.repeats, options.rounds, options.eipl, options.torch_python, options.threads
-        )
+        try:
+            found = compare(
+                case, options.repeats, options.rounds, options.eipl, options.torch_python, options.threads
+            )
+        except RuntimeError as error:
+            sys.exit(str(error))
         sys.stdout.write(json.dumps(found) + "\n" if options.json else describe(found))
         sys.stdout.flush()
 

@@ -69,6 +69,8 @@ def convert(
     path, out = Path(path), Path(out)
     if out.exists():
         raise FileExistsError(f"The folder to write exists already. Received: {out}")
+    if path.is_dir():
+        raise ValueError(f"A .pth file is read; a checkpoint's folder goes --to_torch. Received: {path}")
     checkpoint = read_pth(path)
     arguments = _read_object(path.parent / ARGUMENTS)
     if raw_joints:

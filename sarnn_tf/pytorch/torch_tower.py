@@ -38,7 +38,8 @@ def save_tower(folder: str | Path, path: str | Path, config: ClipConfig | None =
         found = {n.removeprefix(TOWER): t for n, t in found.items() if n.startswith(TOWER)}
         if not found:
             raise ValueError(
-                f"The model needs its frozen CLIP: name a folder of clip_tf.convert. Received: none in {path}"
+                "The model needs its frozen CLIP: name a folder of clip_tf.convert (--clip). "
+                f"Received: none in {path}"
             )
         named, unknown = to_openclip(found)
         config = config or known_config(named)
@@ -58,7 +59,7 @@ def known_config(tensors: Mapping[str, StoredTensor]) -> ClipConfig:
         if openclip_shapes(ClipConfig.from_name(name)) == shapes:
             return ClipConfig.from_name(name + QUICK_GELU_SUFFIX)
     raise ValueError(
-        "The frozen CLIP in the file must be a known one, else name a folder of clip_tf.convert. "
+        "The frozen CLIP in the file must be a known one, else name a folder of clip_tf.convert (--clip). "
         f"Received: {len(shapes)} tensors"
     )
 

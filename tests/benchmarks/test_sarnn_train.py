@@ -108,3 +108,8 @@ def test_the_trainer_is_that_of_the_checkout(tmp_path: Path, relative: str) -> N
 def test_a_folder_that_is_no_checkout_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="The checkout must hold one of"):
         eipl_step.trainer_class(tmp_path)
+
+
+def test_an_interpreter_that_is_not_there_is_named() -> None:
+    with pytest.raises(RuntimeError, match="interpreter must be there. Received: no-python"):
+        sarnn_train.run(["no-python", "-c", ""])

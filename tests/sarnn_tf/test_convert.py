@@ -177,6 +177,11 @@ def test_wrong_usage(arguments, tmp_path, monkeypatch):
     assert stopped.value.code == 2
 
 
+def test_a_folder_is_told_where_it_goes(tmp_path, capsys):
+    assert main([str(tmp_path), "--out", str(tmp_path / "out")]) == 1
+    assert "a checkpoint's folder goes --to_torch" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("content", [b"", b"no array", b"\x80\x02cos\nsystem\nX\x02\x00\x00\x00ls\x85R."])
 def test_bounds_that_are_no_array_are_refused(tmp_path, content):
     (tmp_path / "bounds.npy").write_bytes(content)
