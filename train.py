@@ -102,8 +102,8 @@ def main(arguments: list[str]) -> None:
     )
     trainable = experiment.make_trainable(options, make_strategy())
     result = run(trainable, settings, FLAGS.resume_checkpoint)
-    best = "none" if result.best is None else f"{result.best.metric} {result.best.value:.5g}"
-    logging.info("Best %s at %s; last at %s.", best, result.best_folder, result.last_folder)
+    best = result.best and f"{result.best.metric} {result.best.value:.5g} at {result.best_folder}"
+    logging.info("Best: %s; last at %s.", best or "nothing was validated", result.last_folder)
 
 
 def report_errors(arguments: list[str]) -> None:

@@ -35,13 +35,13 @@ from tqdm import tqdm
 from clip_tf.rt import shard_index
 from clip_tf.rt.action_layout import ActionLayout
 from clip_tf.rt.dominant_axis import NONE
-from clip_tf.rt.messages import plain
 from clip_tf.rt.oxe_layouts import IMAGE_KEY, INSTRUCTION_KEY, OXE, oxe_data_set
 from clip_tf.rt.recorded_supervision import LAYOUT_FIELDS, RecordedSupervision, make_action_layout
 from clip_tf.rt.rlds_steps import check_paths, instruction_texts
 from clip_tf.rt.vocabulary import make_vocabulary
 from clip_tf.rt.webdataset_data import MIXTURE, VOCABULARY, check_same_vocabulary
 from core import files
+from core.messages import plain
 from episodes.rlds import RldsSplit, open_rlds
 
 _QUALITY, _DECODED_AT_ONCE = 95, 32

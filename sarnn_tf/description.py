@@ -106,6 +106,10 @@ class SarnnDescription:
         for name in ("rec_dim", "temperature", "heatmap_size", "clip_features"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be > 0 and finite. Received: {getattr(self, name)}")
+        if self.model == SARNN and self.modalities[0].channels != 3:
+            raise ValueError(f"{SARNN} sees colour: 3 channels. Received: {self.modalities[0].channels}")
+        if self.rate_hz is not None and not 0 < self.rate_hz < math.inf:
+            raise ValueError(f"rate_hz must be > 0 and finite, or None. Received: {self.rate_hz}")
         if self.text_units < 0:
             raise ValueError(f"text_units must be >= 0. Received: {self.text_units}")
 

@@ -123,6 +123,12 @@ def make_trainable(
         clip_features=asked.clip_features if clip is None else clip.features,
         clip_fingerprint="" if clip is None else clip.fingerprint,
     )
+    if len(description.instructions) > 1 and not description.uses_text:
+        logging.warning(
+            "The data have %d instructions, and the model hears none: without CLIP's points words count only "
+            "where sarnn_tf.make_description.text_units is above 0.",
+            len(description.instructions),
+        )
     with strategy.scope():
         model = description.make_model(options.seed)
         if options.pretrained_checkpoint is not None:

@@ -24,6 +24,7 @@ from absl import logging
 from tqdm import tqdm
 
 from core import checkpoint_folder, files
+from core.messages import plain
 from episodes.pictures.mp4 import VideoError
 from episodes.statistics import DatasetStatistics, compute_statistics
 from sarnn_tf.data import Parts, PreparedData, make_parts, make_prepared, make_source
@@ -296,7 +297,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 turns=options.turns,
             )
     except (ValueError, OSError, SyntaxError, VideoError) as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{plain(error)}\n")
         return 1
     told = {True: "trained on", False: "held out", None: "of other data"}
     for line in report["episodes"]:

@@ -3,9 +3,9 @@
 import dataclasses
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import gin
 import tensorflow as tf
@@ -338,17 +338,31 @@ def _require_same_run(folder: Path, trainable: Trainable, settings: LoopSettings
     before = train_state.load(folder)
     now = TrainState(settings.seed, _fingerprint(trainable), before.step)
     pairs: dict[str, tuple[object, object]] = {"seed": (before.seed, now.seed)}
-    for name in sorted({*before.fingerprint, *now.fingerprint}):
-        pairs[name] = (before.fingerprint.get(name, "nothing"), now.fingerprint.get(name, "nothing"))
+    old_parts, new_parts = _parts(before.fingerprint), _parts(now.fingerprint)
+    for name in sorted({*old_parts, *new_parts}):
+        pairs[name] = (old_parts.get(name, "nothing"), new_parts.get(name, "nothing"))
     if before.best is not None:
         pairs["best_metric"] = (before.best.metric, trainable.best_metric)
     different = [f"{name}: {old!r} before, {new!r} now" for name, (old, new) in pairs.items() if old != new]
     if different:
         raise ValueError(
-            "A resumed run must have the seed, data and batches that it had. To continue from these weights "
-            f"otherwise, start a new run with the checkpoint as pretrained. Received: {'; '.join(different)} "
-            f"({folder})"
+            "A resumed run must have the seed, data, batches and configuration that it had (its "
+            "--config_file and --gin_bindings too). To continue from these weights otherwise, start a new "
+            f"run with the checkpoint as pretrained. Received: {'; '.join(different)} ({folder})"
         )
+
+
+def _parts(value: Any, name: str = "") -> dict[str, Any]:
+    """What a fingerprint holds by its path, so that only what differs is told: {"model.rec_dim": 50, …}."""
+    inner: Iterable[tuple[Any, Any]] = ()
+    if isinstance(value, Mapping):
+        inner = value.items()
+    elif isinstance(value, list):
+        inner = enumerate(value)
+    found = {
+        k: v for key, part in inner for k, v in _parts(part, f"{name}.{key}" if name else f"{key}").items()
+    }
+    return found or {name: value}
 
 
 def _require_step(trainable: Trainable, state: TrainState) -> None:
@@ -373,7 +387,8 @@ def _require_complete(evaluation: Evaluation, best_metric: str, epoch: int) -> N
 
 
 def _log(row: Row, num_epochs: int, seconds: float, improved: bool) -> None:
-    metrics = ", ".join(f"{name} {value:.5g}" for name, value in row.items() if name not in ("epoch", "step"))
+    # Names with a group of their own ("image/depth") are details, which TensorBoard and metrics.csv have.
+    metrics = ", ".join(f"{name} {value:.5g}" for name, value in row.items() if name.count("/") == 1)
     best = " (new best)" if improved else ""
     logging.info(
         "epoch %d/%d, step %d, %.1f s: %s%s", row["epoch"], num_epochs, row["step"], seconds, metrics, best

@@ -62,7 +62,10 @@ class TrainState:
         self.fingerprint = json.loads(json.dumps(dict(self.fingerprint), allow_nan=False))
 
     def to_json(self) -> dict[str, Any]:
-        return {"format": _FORMAT, **dataclasses.asdict(self)}
+        # Not asdict: it would copy every row of a long history.
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        best = None if self.best is None else dataclasses.asdict(self.best)
+        return {"format": _FORMAT, **fields, "best": best}
 
 
 def load(folder: Path) -> TrainState:

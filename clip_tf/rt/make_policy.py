@@ -15,12 +15,12 @@ from pathlib import Path
 
 from clip_tf.converted_folder import read_description
 from clip_tf.rt.action_scores import FUSIONS, TRAINING
-from clip_tf.rt.messages import plain
 from clip_tf.rt.policy_folder import CLIP, PRESETS, PolicyDescription, write_description
 from clip_tf.rt.prompt import PUBLISHED
 from clip_tf.rt.vocabulary import make_vocabulary
 from clip_tf.tokenizer import check_vocab_size
 from core import checkpoint_folder, files
+from core.messages import plain
 
 
 def make_policy(clip: Path, out: Path, description: PolicyDescription) -> None:

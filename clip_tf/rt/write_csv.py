@@ -28,13 +28,13 @@ from tqdm import tqdm
 from clip_tf.preprocess_oxe import Member, jpeg, labelled_steps
 from clip_tf.rt import samples
 from clip_tf.rt.csv_data import Row, write_rows
-from clip_tf.rt.messages import plain
 from clip_tf.rt.oxe_layouts import oxe_data_set
 from clip_tf.rt.prompt import apply_prompt
 from clip_tf.rt.recorded_supervision import RecordedSupervision, make_action_layout
 from clip_tf.rt.rlds_steps import check_paths
 from clip_tf.rt.vocabulary import Vocabulary, make_vocabulary
 from core import files
+from core.messages import plain
 from episodes.rlds import open_rlds
 
 

@@ -86,6 +86,8 @@ def test_gin_configures_the_network_and_data_the_rest():
         ({"modalities": (ImageModality,)}, "in gin with parentheses"),
         ({"model": "clip"}, "model must be"),
         ({"rec_dim": 0}, "rec_dim"),
+        ({"rate_hz": 0.0}, "rate_hz"),
+        ({"rate_hz": np.inf}, "rate_hz"),
         ({"temperature": 0.0}, "temperature"),
         ({"temperature": np.inf}, "temperature"),
         ({"vmin": -np.inf}, "vmin"),

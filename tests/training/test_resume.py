@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -338,6 +339,22 @@ def test_another_best_metric_is_refused(tmp_path: Path) -> None:
     toy.best_metric = "accuracy/a"
     with pytest.raises(ValueError, match="best_metric: 'mae' before, 'accuracy/a' now"):
         run(toy, LoopSettings(tmp_path, 2), tmp_path)
+
+
+def test_only_what_differs_within_a_fingerprint_is_told(tmp_path: Path) -> None:
+    class Detailed(Toy):
+        def __init__(self, side: int) -> None:
+            super().__init__()
+            self.side = side
+
+        def fingerprint(self) -> dict[str, Any]:
+            images = [{"name": "image", "size": [48, 64]}, {"name": "depth", "size": [48, self.side]}]
+            return {"model": {"images": images, "words": []}, "noise": {}}
+
+    run(Detailed(64), LoopSettings(tmp_path, 1))
+    run(Detailed(64), LoopSettings(tmp_path, 2), tmp_path)
+    with pytest.raises(ValueError, match=r"Received: model.images.1.size.1: 64 before, 96 now \("):
+        run(Detailed(96), LoopSettings(tmp_path, 3), tmp_path)
 
 
 def test_a_fingerprint_that_is_new_is_refused(tmp_path: Path) -> None:
