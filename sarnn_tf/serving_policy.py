@@ -41,6 +41,8 @@ _CACHED_INSTRUCTIONS = 256
 # So many times its range in the training, and at least that many rad, no joint leaves it by: it is of another
 # unit, or of another robot.
 _RANGES = 3.0
+# Of what was trained on raw joints the range is not known; far larger numbers overflow within the network.
+_LARGEST_JOINT = 1e6
 
 
 class SarnnPolicy:
@@ -246,6 +248,9 @@ class SarnnPolicy:
             )
         low, high = np.asarray(self._bounds, np.float64)
         reach = _RANGES * np.maximum(high - low, 1.0)
+        d = self._description
+        if d.joint_bounds == ((d.vmin,) * count, (d.vmax,) * count):
+            reach = np.full_like(low, _LARGEST_JOINT)
         near = (joints >= low - reach) & (joints <= high + reach)
         if not near.all():
             wrong = int(np.flatnonzero(~near.all(axis=0))[0])

@@ -278,6 +278,15 @@ def test_what_is_wrong_with_an_observation_is_said(change: dict[str, Any], messa
         policy.infer(asked, policy.initial_state(1))
 
 
+def test_raw_joints_have_no_range_to_be_far_from() -> None:
+    bounds = ((0.1,) * 3, (0.9,) * 3)
+    policy = make_policy(joint_bounds=bounds, vmin=0.1, vmax=0.9)
+    seen = frames(policy.description, 1) | {JOINTS: np.array([[-3.14, 6.28, 90.0]])}
+    policy.infer(seen, {})
+    with pytest.raises(ValueError, match="must be finite"):
+        policy.infer(seen | {JOINTS: np.array([[0, 1e7, 0]])}, {})
+
+
 def test_wrong_states_draws_and_arguments() -> None:
     policy = compiled()
     seen = frames(policy.description, 2)
