@@ -362,7 +362,7 @@ def _parts(value: Any, name: str = "") -> dict[str, Any]:
     found = {
         k: v for key, part in inner for k, v in _parts(part, f"{name}.{key}" if name else f"{key}").items()
     }
-    return found or {name: value}
+    return found or ({name: value} if name else {})
 
 
 def _require_step(trainable: Trainable, state: TrainState) -> None:

@@ -363,7 +363,7 @@ def test_a_fingerprint_that_is_new_is_refused(tmp_path: Path) -> None:
 
     run(Plain(), LoopSettings(tmp_path, 1))
     run(Plain(), LoopSettings(tmp_path, 2), tmp_path)
-    with pytest.raises(ValueError, match="data: 'nothing' before, 'toy' now"):
+    with pytest.raises(ValueError, match=r"Received: batch_size: .* data: 'nothing' before, 'toy' now"):
         run(Toy(), LoopSettings(tmp_path, 3), tmp_path)
 
 
