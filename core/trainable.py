@@ -103,3 +103,16 @@ class Fingerprinted(Protocol):
         E.g. ``{"data": "sha256:…", "batch_size": 16}``. A resumed run must have the same.
         """
         ...
+
+
+@runtime_checkable
+class KeepsRunFiles(Protocol):
+    """What a Trainable may offer beside: files of the whole run, which checkpoints do not repeat."""
+
+    def write_run_files(self, root: Path) -> None:
+        """Writes them into the run's folder.
+
+        Called once, when the folder is locked and it is certain that the run may begin or go on there, before
+        its first step.
+        """
+        ...

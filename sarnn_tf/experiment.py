@@ -83,8 +83,8 @@ def make_trainable(
 ) -> SarnnTrainable:
     """Builds data, model and optimiser, and loads the pretrained weights.
 
-    The run's folder gets ``args.json`` and, of a model with CLIP, the frozen towers. A resumed run keeps its
-    ``args.json``, but for how long it is to train.
+    Once it runs, its folder gets ``args.json`` and, of a model with CLIP, the frozen towers. A resumed run
+    keeps its ``args.json``, but for how long it is to train.
 
     Args:
       options: what to train on and how.
@@ -136,7 +136,15 @@ def make_trainable(
             logging.info("Pretrained %s: %s", options.pretrained_checkpoint, report.summary())
         optimiser = optimizer(model.trainable_variables)
     weights, noise = make_loss_weights(), make_noise()
-    trainable = SarnnTrainable(
+    arguments = dict(options.arguments) | effective_arguments(description, weights, noise)
+
+    def write_run_files(root: Path) -> None:
+        goes_on = run is not None and run.resolve() == root.resolve()
+        if clip is not None:
+            _keep_clip(clip, root / CLIP, goes_on)
+        _keep_arguments(root / ARGUMENTS, arguments, goes_on)
+
+    return SarnnTrainable(
         model,
         description,
         prepared,
@@ -151,12 +159,8 @@ def make_trainable(
         max_lengths=max_lengths,
         picture_every_epochs=picture_every_epochs,
         seed=options.seed,
+        write_run_files=write_run_files,
     )
-    if clip is not None:
-        _keep_clip(clip, options.checkpoint_dir / CLIP, resumed=run is not None)
-    values = dict(options.arguments) | effective_arguments(description, weights, noise)
-    _keep_arguments(options.checkpoint_dir, values, run)
-    return trainable
 
 
 def load_pretrained(
@@ -270,34 +274,24 @@ def _run_of(path: Path) -> Path:
     return path.parent if (path / checkpoint_folder.SPEC).exists() else path
 
 
-def _keep_clip(clip: FrozenClip, folder: Path, *, resumed: bool) -> None:
+def _keep_clip(clip: FrozenClip, folder: Path, goes_on: bool) -> None:
     """Writes the frozen towers into the run, once: every checkpoint of it needs them."""
     if folder.exists():
         if open_frozen_clip(folder).fingerprint == clip.fingerprint:
             return
-        if resumed or _has_checkpoints(folder.parent):
+        if goes_on:
             raise ValueError(f"A resumed run has the frozen CLIP that it began with. Received: not {folder}")
         shutil.rmtree(folder)  # Of a run that ended before its first checkpoint.
     clip.save(folder)
 
 
-def _keep_arguments(folder: Path, values: Mapping[str, Any], run: Path | None) -> None:
-    """Writes ``args.json`` into the run's folder.
-
-    Args:
-      folder: of this run.
-      values: its arguments.
-      run: that is resumed, None for a new one.
-    """
-    path = folder / ARGUMENTS
-    if _has_checkpoints(folder):
-        if run is None or run.resolve() != folder.resolve():
-            return  # Of another run, which the training loop will refuse to overwrite.
-        if path.exists():
-            before = files.read_json(path)
-            if not isinstance(before, dict):
-                raise ValueError(f"{path} must hold an object. Received: {type(before).__name__}")
-            values = before | {name: values[name] for name in _LENGTH if name in values}
+def _keep_arguments(path: Path, values: Mapping[str, Any], goes_on: bool) -> None:
+    """Writes ``args.json`` into the run's folder; of a run that goes on only how long it is to train."""
+    if goes_on and path.exists():
+        before = files.read_json(path)
+        if not isinstance(before, dict):
+            raise ValueError(f"{path} must hold an object. Received: {type(before).__name__}")
+        values = before | {name: values[name] for name in _LENGTH if name in values}
     files.write_text(path, _json(values))
 
 

@@ -94,6 +94,7 @@ class SarnnTrainable:
         max_lengths: int = 4,
         picture_every_epochs: int = 10,
         seed: int = 0,
+        write_run_files: Callable[[Path], None] = lambda root: None,
     ) -> None:
         """Compiles nothing yet.
 
@@ -112,6 +113,7 @@ class SarnnTrainable:
           max_lengths: to how many lengths, at most, batches are padded.
           picture_every_epochs: how often a validation draws; the first of a process always does.
           seed: of everything drawn.
+          write_run_files: see ``core.trainable.KeepsRunFiles``.
 
         Raises:
           ValueError: an argument is out of range.
@@ -127,6 +129,7 @@ class SarnnTrainable:
         self._batch_size, self._max_lengths, self._seed = batch_size, max_lengths, seed
         self._scheduler, self._weights, self._noise = scheduler, weights, noise
         self._clip_norm, self._picture_every = gradient_clip_norm, picture_every_epochs
+        self._write_run_files = write_run_files
         self._statistics: DatasetStatistics | None = None
         self._has_drawn = False
         self._spec = _spec_of(self.batches(0))
@@ -169,6 +172,9 @@ class SarnnTrainable:
             "gradient_clip_norm": self._clip_norm,
             "max_lengths": self._max_lengths,
         }
+
+    def write_run_files(self, root: Path) -> None:
+        self._write_run_files(root)
 
     def batches(self, epoch: int, skip: int = 0) -> tf.data.Dataset:
         width = self._description.vmax - self._description.vmin

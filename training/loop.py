@@ -13,7 +13,7 @@ from absl import logging
 
 from core import checkpoint_folder
 from core.checkpoint_folder import BEST, LAST
-from core.trainable import Evaluation, Fingerprinted, Trainable
+from core.trainable import Evaluation, Fingerprinted, KeepsRunFiles, Trainable
 from training import checkpoints, metrics_csv, plots, train_state
 from training.interruption import Interruption
 from training.progress import EpochProgress
@@ -149,6 +149,8 @@ def _run_alone(
                 f"max_steps counts all steps and must be above the {state.step} that the trainable starts "
                 f"with. Received: {settings.max_steps}"
             )
+    if isinstance(trainable, KeepsRunFiles):
+        trainable.write_run_files(root)
     with Interruption() as interruption, TensorBoardWriter(root / FOLDER, state.step) as board:
         saved = None if resume_from is None else state.step
         return _Run(trainable, settings, root, state, interruption, board, saved).to_the_end()

@@ -119,8 +119,10 @@ def test_the_runs_clip_is_kept_and_used_again(tmp_path: Path) -> None:
     converted = tmp_path / "converted"
     random_frozen_clip(STAND_IN, seed=3).save(converted)
     named = f"sarnn_tf.make_frozen_clip.folder = '{converted}'"
-    first = make(tmp_path, named, model="clip_sarnn")
     folder = options(tmp_path).checkpoint_dir
+    first = make(tmp_path, named, model="clip_sarnn")
+    assert not folder.exists()  # Nothing is written before it is certain that the run may begin there.
+    first.write_run_files(folder)
     kept = open_frozen_clip(folder / "clip")
     assert kept.fingerprint == first.description.clip_fingerprint == open_frozen_clip(converted).fingerprint
     assert (first.description.clip_features, first.description.instructions) == (8, INSTRUCTIONS)
@@ -128,16 +130,17 @@ def test_the_runs_clip_is_kept_and_used_again(tmp_path: Path) -> None:
     random_frozen_clip(STAND_IN, seed=4).save(other)
     named_other = f"sarnn_tf.make_frozen_clip.folder = '{other}'"
     # A run that left no checkpoint is begun anew.
-    again = make(tmp_path, named_other, model="clip_sarnn").description.clip_fingerprint
-    assert open_frozen_clip(folder / "clip").fingerprint == again != kept.fingerprint
-    assert make(tmp_path, named, model="clip_sarnn").fingerprint() == first.fingerprint()
-    # A resumed run needs it not to be named again; another one is refused, by a run of the same name too.
+    again = make(tmp_path, named_other, model="clip_sarnn")
+    again.write_run_files(folder)
+    assert open_frozen_clip(folder / "clip").fingerprint == again.description.clip_fingerprint
+    assert again.description.clip_fingerprint != kept.fingerprint
+    first.write_run_files(folder)
+    # A resumed run needs it not to be named again; another one is refused.
     checkpoint_folder.publish(folder, 0, first.save)
     resumed = {"model": "clip_sarnn", "resume_checkpoint": folder}
     assert make(tmp_path, **resumed).fingerprint() == first.fingerprint()
-    for changes in (resumed, {"model": "clip_sarnn"}):
-        with pytest.raises(ValueError, match="the frozen CLIP that it began with"):
-            make(tmp_path, named_other, **changes)
+    with pytest.raises(ValueError, match="the frozen CLIP that it began with"):
+        make(tmp_path, named_other, **resumed).write_run_files(folder)
     assert open_frozen_clip(folder / "clip").fingerprint == kept.fingerprint
 
 
@@ -198,26 +201,41 @@ def _folder(path: Path) -> Path:
 
 
 def test_arguments_follow_how_long_a_resumed_run_trains(tmp_path: Path) -> None:
-    """The rest stays as it was given first; another run's arguments are nobody else's to change."""
+    """The rest stays as it was given first."""
 
     def arguments_of(epochs: int, **others: object) -> dict[str, object]:
         return {"epoch": epochs, "num_epochs": epochs, "max_steps": None, **others}
 
     first = make(tmp_path, arguments=arguments_of(3, pretrained_checkpoint="SARNN.pth"))
     folder = options(tmp_path).checkpoint_dir
+    first.write_run_files(folder)
     begun = arguments(folder)
     assert (begun["epoch"], begun["rec_dim"]) == (3, 6)
     step = checkpoint_folder.publish(folder, 0, first.save)
     for resumed, epochs in ((folder, 5), (step, 7)):
-        make(tmp_path, resume_checkpoint=resumed, arguments=arguments_of(epochs, resume_checkpoint="x"))
+        again = make(
+            tmp_path, resume_checkpoint=resumed, arguments=arguments_of(epochs, resume_checkpoint="x")
+        )
+        again.write_run_files(folder)
         assert arguments(folder) == begun | {"epoch": epochs, "num_epochs": epochs}
     branch = tmp_path / "log" / "branch"
-    make(tmp_path, resume_checkpoint=folder, checkpoint_dir=branch, arguments=arguments_of(9))
+    make(tmp_path, resume_checkpoint=folder, arguments=arguments_of(9)).write_run_files(branch)
     assert (arguments(branch)["epoch"], arguments(folder)["epoch"]) == (9, 7)
-    checkpoint_folder.publish(branch, 0, first.save)
-    for earlier in ({"resume_checkpoint": folder}, {}):
-        make(tmp_path, checkpoint_dir=branch, arguments=arguments_of(11), **earlier)
-        assert arguments(branch)["epoch"] == 9
+
+
+@pytest.mark.parametrize("name", ["other", "run"])
+def test_a_run_that_is_refused_changes_no_folder(name: str, tmp_path: Path) -> None:
+    """Neither that of a new name, nor an earlier run's."""
+    folder = options(tmp_path).checkpoint_dir
+    run(make(tmp_path, model="clip_sarnn", arguments={"epoch": 1}), LoopSettings(folder, max_steps=1))
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    target = folder.parent / name
+    resumed = {"resume_checkpoint": folder} if name == "other" else {}
+    other = make(tmp_path, model="clip_sarnn", batch_size=1, arguments={"epoch": 2}, **resumed)
+    with pytest.raises(ValueError, match="batch_size: 2 before, 1 now|holds an earlier run"):
+        run(other, LoopSettings(target), **({"resume_from": folder} if resumed else {}))
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert name == "run" or [path.name for path in target.iterdir()] == ["run.lock"]
 
 
 @pytest.mark.parametrize("flag", ["resume_checkpoint", "pretrained_checkpoint"])
