@@ -78,8 +78,8 @@ def main(argv: list[str]) -> None:
         status = server.run(
             load_policy, checkpoint, settings, host=_HOST.value, port=_PORT.value, threads=_THREADS.value
         )
-    except OSError as error:
-        sys.exit(f"--host {_HOST.value} --port {_PORT.value} cannot be listened on: {error}")
+    except server.CannotListenError as error:
+        sys.exit(str(error))
     sys.exit(status)
 
 

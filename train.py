@@ -3,7 +3,7 @@
 import importlib
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import gin
 from absl import app, flags, logging
@@ -82,7 +82,7 @@ def main(arguments: list[str]) -> None:
     macros = [] if epochs is None else [f"NUM_EPOCHS = {epochs}"]
     bindings = [*FLAGS.gin_bindings, *macros, *sarnn_flags.bindings(FLAGS)]
     gin.parse_config_files_and_bindings([config], bindings)
-    num_epochs = {} if epochs is None else {"num_epochs": epochs}
+    num_epochs: dict[str, Any] = {} if epochs is None else {"num_epochs": epochs}
     settings = LoopSettings(checkpoint_dir, max_steps=FLAGS.max_steps, seed=FLAGS.seed, **num_epochs)
     batch_size = FLAGS.batch_size or model.batch_size
     options = TrainOptions(

@@ -98,6 +98,7 @@ class SarnnPolicy:
             [name not in predicted_joints for name in description.joint_names], np.float32
         )
         self._bounds = description.bounds
+        self._lowest, self._highest = _credible(description)
         spec = description.spec
         details = {
             **spec.details,
@@ -175,8 +176,9 @@ class SarnnPolicy:
           and ``step`` int64 [n], from 1.
 
         Raises:
-          ValueError: an observation is missing, of another shape or type, or not finite; the state is not of
-            n clients; the answer is not finite; or ``num_samples`` is not 0.
+          ValueError: an observation is missing, of another shape or type, or not finite; a joint is so far
+            from the training's range that it must be of another unit; the state is not of n clients; the
+            answer is not finite; or ``num_samples`` is not 0.
         """
         if num_samples:
             raise ValueError(
@@ -246,14 +248,10 @@ class SarnnPolicy:
                 f"{JOINTS} must be numbers [n, {count}] in the order {self._description.joint_names}. "
                 f"Received: {joints.dtype} {list(joints.shape)}"
             )
-        low, high = np.asarray(self._bounds, np.float64)
-        reach = _RANGES * np.maximum(high - low, 1.0)
-        d = self._description
-        if d.joint_bounds == ((d.vmin,) * count, (d.vmax,) * count):
-            reach = np.full_like(low, _LARGEST_JOINT)
-        near = (joints >= low - reach) & (joints <= high + reach)
+        near = (joints >= self._lowest) & (joints <= self._highest)
         if not near.all():
             wrong = int(np.flatnonzero(~near.all(axis=0))[0])
+            low, high = self._bounds
             raise ValueError(
                 f"{JOINTS} must be finite, in rad (grippers in their own unit), and near the training's: "
                 f"{self._description.joint_names[wrong]!r} was in [{low[wrong]:.4g}, {high[wrong]:.4g}]. "
@@ -331,6 +329,15 @@ def load_policy(
     """
     loaded = load_checkpoint(folder, encoder_source)
     return SarnnPolicy(loaded.model, loaded.description, loaded.clip, input_param, predicted_joints)
+
+
+def _credible(description: SarnnDescription) -> tuple[np.ndarray, np.ndarray]:
+    """The lowest and the highest joints [P] that may be meant."""
+    low, high = np.asarray(description.joint_bounds, np.float64)
+    reach = _RANGES * np.maximum(high - low, 1.0)
+    if (low == description.vmin).all() and (high == description.vmax).all():
+        reach = np.full_like(low, _LARGEST_JOINT)  # Trained on raw joints.
+    return low - reach, high + reach
 
 
 def _named(observations: NamedArrays, name: str) -> np.ndarray:

@@ -25,6 +25,10 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _POLL_S = 0.2
 
 
+class CannotListenError(OSError):
+    """The address is taken, is not this machine's, or may not be used."""
+
+
 def run(
     load_policy: LoadPolicy,
     checkpoint: Path,
@@ -52,7 +56,7 @@ def run(
 
     Raises:
       ValueError: fewer threads than would ever fill the queue.
-      OSError: the port is taken.
+      CannotListenError: the port is taken, or the address is not this machine's.
     """
     threads = settings.threads_needed if threads is None else threads
     if threads <= settings.queue_size:
@@ -69,17 +73,20 @@ def run(
         client_ttl_s=settings.client_ttl_s,
     )
     sockets: dict[int, Any] = {}
-    server = waitress.create_server(
-        create_app(engine, settings, load_policy),
-        map=sockets,
-        host=host,
-        port=port,
-        threads=threads,
-        # Flask reads the whole body before it refuses; what is far above its limit is not read.
-        max_request_body_size=2 * settings.max_body_bytes,
-        connection_limit=4 * threads,
-        ident=None,
-    )
+    try:
+        server = waitress.create_server(
+            create_app(engine, settings, load_policy),
+            map=sockets,
+            host=host,
+            port=port,
+            threads=threads,
+            # Flask reads the whole body before it refuses; what is far above its limit is not read.
+            max_request_body_size=2 * settings.max_body_bytes,
+            connection_limit=4 * threads,
+            ident=None,
+        )
+    except OSError as error:
+        raise CannotListenError(f"--host {host} --port {port} cannot be listened on: {error}") from error
     answer_in_json(list(sockets.values()))
     for address in getattr(server, "effective_listen", None) or [_address(server)]:
         logging.info("Listening on http://%s:%s", *address)
@@ -95,6 +102,7 @@ def run(
         except (ValueError, FileNotFoundError) as error:
             # What a checkpoint or a flag has wrong, in its own words.
             logging.error("%s does not load: %s", checkpoint, error)
+            logging.debug("The error came from here:", exc_info=True)  # --verbosity=1 shows it.
             failed.set()
             stop.set()
         except Exception:

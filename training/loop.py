@@ -40,6 +40,8 @@ class LoopSettings:
       seed: the seed that the trainable was made with. The loop draws nothing; a resume must give the same.
       validate_every_epochs: the last epoch is always validated.
       early_stopping_patience: stop after this many validations in a row without a new best; None: never.
+      ties_improve: a validation that equals the best is a new best, as EIPL has it; what stands still is then
+        never stopped.
       checkpoint_every_steps: moves ``last`` within epochs too, for long ones; None: at their ends only.
       log_every_steps: how often train scalars go to TensorBoard.
       read_every_steps: how many steps may run before their scalars are read from the device and checked.
@@ -56,6 +58,7 @@ class LoopSettings:
     seed: int = 0
     validate_every_epochs: int = 1
     early_stopping_patience: int | None = None
+    ties_improve: bool = False
     checkpoint_every_steps: int | None = None
     log_every_steps: int = 50
     read_every_steps: int | None = None
@@ -309,7 +312,8 @@ class _Run:
         """Whether this is a new best; keeps count."""
         state, name = self._state, self._trainable.best_metric
         value = float(evaluation.scalars[name])
-        if state.best is not None and not value < state.best.value:
+        tie = self._settings.ties_improve and state.best is not None and value == state.best.value
+        if state.best is not None and not (value < state.best.value or tie):
             state.validations_since_best += 1
             return False
         state.best = Best(name, value, state.epoch + 1, state.step)
